@@ -1,0 +1,21 @@
+"""2-D convolution with gradients, fast on the CPU, from NumPy arrays."""
+
+from . import kernel, reference
+from .api import Gradients, conv2d, conv2d_backward, conv2d_input, conv2d_weight
+from .dispatch import info
+from ._version import __version__
+from .threads import get_num_threads, set_num_threads
+
+
+__all__ = [
+    "Gradients",
+    "conv2d",
+    "conv2d_backward",
+    "conv2d_input",
+    "conv2d_weight",
+    "get_num_threads",
+    "info",
+    "kernel",
+    "reference",
+    "set_num_threads",
+]

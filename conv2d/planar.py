@@ -1,0 +1,136 @@
+"""One plane through the kernels: Y, dX and dW into any result, from filters of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from . import _door
+from .arrays import Result, kernel_type
+from .plan import MAX_FILTER, Plan
+from .problem import PADDING_MODES, Array, Problem
+
+
+def forward(
+    problem: Problem, x: Array, w: Array, b: Array | None, plan: Plan, result: Result
+) -> None:
+    """Y from X and W."""
+    mode = PADDING_MODES[problem.mode]
+    _correlate(x, w, b, problem.top, problem.left, mode, plan, result)
+
+
+def input_gradient(problem: Problem, w: Array, dy: Array, plan: Plan, result: Result) -> None:
+    """dX from dY and W: Y of the reversed filter, and what the padding took from X given back to it."""
+    flipped = w[::-1, ::-1]
+    top, left = problem.a - 1 - problem.top, problem.b - 1 - problem.left
+    if problem.mode == "zeros":
+        _correlate(dy, flipped, None, top, left, 0, plan, result)
+        return
+    for i, j in result.blocks():
+        total = np.zeros((i.stop - i.start, j.stop - j.start), dy.dtype)
+        for r, to_rows in _sources(problem.top, problem.height, problem.bottom, problem.mode, i):
+            for c, to_columns in _sources(
+                problem.left, problem.width, problem.right, problem.mode, j
+            ):
+                part = Result((r.stop - r.start, c.stop - c.start), dy.dtype, None)
+                _correlate(dy, flipped, None, top - r.start, left - c.start, 0, plan, part)
+                _fold(part.array, to_rows, to_columns, total)
+        result.write(i, j, total)
+
+
+def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: Result) -> None:
+    """dW from X and dY."""
+    mode = PADDING_MODES[problem.mode]
+    for p, q in _filter_blocks(problem.a, problem.b):
+        shape = p.stop - p.start, q.stop - q.start
+        if result.direct is None:
+            block = np.empty(shape, kernel_type(result.dtype))
+        else:
+            block = result.direct[p, q]
+        _door.weight(x, block, dy, problem.top - p.start, problem.left - q.start, mode, plan)
+        if result.direct is None:
+            result.write(p, q, block)
+
+
+def bias_gradient(dy: Array, plan: Plan, dtype: np.dtype[Any]) -> Array:
+    """db, 0-dimensional, from dY."""
+    total = np.zeros((1, 1), dy.dtype)
+    if dy.size:
+        _door.add_up(dy, total, plan)
+    result = Result((1, 1), dtype, None)
+    result.write(slice(None), slice(None), total)
+    return result.array.reshape(())
+
+
+def _correlate(
+    x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
+) -> None:
+    """X with W of any size into any result: a block of W at a time, a block of the result at a time."""
+    if result.array.size == 0:
+        return
+    taps = list(_filter_blocks(*w.shape))
+    if result.direct is not None and len(taps) == 1:
+        _door.correlate(x, w, result.direct, b, top, left, mode, plan)
+        return
+    for i, j in result.blocks():
+        shape = i.stop - i.start, j.stop - j.start
+        total = np.empty(shape, x.dtype)
+        for p, q in taps:
+            first = p.start == q.start == 0
+            block = total if first else np.empty(shape, x.dtype)
+            above, before = top - i.start - p.start, left - j.start - q.start
+            _door.correlate(x, w[p, q], block, b if first else None, above, before, mode, plan)
+            if not first:
+                total += block
+        result.write(i, j, total)
+
+
+def _filter_blocks(a: int, b: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the blocks of W that a kernel takes at a time."""
+    for p in range(0, a, MAX_FILTER):
+        for q in range(0, b, MAX_FILTER):
+            yield slice(p, min(p + MAX_FILTER, a)), slice(q, min(q + MAX_FILTER, b))
+
+
+Moves: TypeAlias = list[tuple[slice, slice]]
+
+
+def _sources(
+    before: int, size: int, after: int, mode: str, part: slice
+) -> Iterator[tuple[slice, Moves]]:
+    """Runs of a padded axis that take elements from `part` of the axis itself.
+
+    Counted from the axis' first element, each with the moves (from the run, to the part) that give
+    the run's gradients back.
+    """
+    yield part, [(slice(None), slice(None))]
+    for begin, end in ((-before, 0), (size, size + after)):
+        for first in range(begin, end, MAX_FILTER):
+            run = np.arange(first, min(first + MAX_FILTER, end))
+            places = _source(run, size, mode) - part.start
+            inside = np.flatnonzero((places >= 0) & (places < part.stop - part.start))
+            if inside.size:
+                moves = [(slice(k, k + 1), slice(places[k], places[k] + 1)) for k in inside]
+                yield slice(first, first + len(run)), moves
+
+
+def _source(i: Array, size: int, mode: str) -> Array:
+    """Where in an axis np.pad takes the elements at i from."""
+    if mode == "edge":
+        return np.clip(i, 0, size - 1)
+    if mode == "wrap":
+        return i % size
+    period = 2 * size if mode == "symmetric" else max(2 * size - 2, 1)
+    i = i % period
+    return np.minimum(i, (2 * size - 1 if mode == "symmetric" else 2 * size - 2) - i)
+
+
+def _fold(block: Array, rows: Moves, columns: Moves, total: Array) -> None:
+    """Add the rows and columns of a block to where they belong."""
+    narrow = np.zeros((block.shape[0], total.shape[1]), block.dtype)
+    for source, target in columns:
+        narrow[:, target] += block[:, source]
+    for source, target in rows:
+        total[target] += narrow[source]

@@ -1,0 +1,30 @@
+"""Which instruction levels this CPU runs. Compiled for the oldest CPU, so that it can always be asked."""
+
+cdef extern from *:
+    """
+    #if defined(CONV2D_LEVELS) && defined(__x86_64__)
+    static int runs(int level)
+    {
+        return level == 4 ? __builtin_cpu_supports("x86-64-v4") != 0
+             : level == 3 ? __builtin_cpu_supports("x86-64-v3") != 0
+             : __builtin_cpu_supports("x86-64-v2") != 0;
+    }
+    #else
+    static int runs(int level) { return 0 * level; }
+    #endif
+    #ifdef _OPENMP
+    static const int openmp = _OPENMP;
+    #else
+    static const int openmp = 0;
+    #endif
+    """
+    bint runs(int level)
+    const int openmp
+
+
+def supported():
+    """The levels this CPU runs, best first."""
+    return [f"v{level}" for level in (4, 3, 2) if runs(level)] + ["generic"]
+
+
+OPENMP = openmp

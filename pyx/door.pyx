@@ -1,0 +1,283 @@
+"""The door between NumPy and the kernels: pointers out of arrays, threads, and the fast road.
+
+The fast road serves what most calls are (two C-contiguous planes of one float type, everything else
+left at its default) in well under a microsecond of overhead, and answers None to all others.
+"""
+
+from cpython.pycapsule cimport PyCapsule_GetPointer
+cimport numpy as cnp
+
+from kernels cimport MAX_FILTER, ZEROS, Kernel, Kernels, Plane
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #else
+    static int omp_get_max_threads(void) { return 1; }
+    #endif
+    """
+    int omp_get_max_threads() nogil
+
+cnp.import_array()
+
+cdef enum:
+    FLOAT32, FLOAT64, UINT32, UINT64, ELEMENTS
+
+cdef const Kernels *tables[ELEMENTS]
+cdef int parallel_calls = 0  # running now; changed with the GIL held
+cdef bint used_threads = False
+cdef bint forked = False
+cdef int cpu_count = 1
+cdef int chosen_threads = 0
+cdef int openmp_at_import = omp_get_max_threads()
+cdef double small_flops = 0  # up to here, and up to so many rows, a problem is not planned
+cdef Py_ssize_t small_rows = 0
+cdef object planner = None
+
+
+def connect(list kernels, double flops, Py_ssize_t rows, plan):
+    """Take the kernels of each element type, what a small problem is, and the planner of others."""
+    global small_flops, small_rows, planner
+    for element in range(<int> ELEMENTS):
+        tables[element] = <const Kernels *> PyCapsule_GetPointer(kernels[element], "conv2d.kernels")
+    small_flops = flops
+    small_rows = rows
+    planner = plan
+
+
+# ---------------------------------------------------------------- threads
+
+
+def after_fork():
+    """In a child whose parent has used threads, the thread pool is gone: work serially."""
+    global parallel_calls, forked
+    parallel_calls = 0
+    forked = forked or used_threads
+
+
+def limit_threads(int cpus, int chosen):
+    """CPUs that this process may use, and the threads that the user has chosen, 0 for none."""
+    global cpu_count, chosen_threads
+    cpu_count = cpus
+    chosen_threads = chosen
+
+
+cpdef int default_threads() noexcept:
+    """The CPUs or what OMP_NUM_THREADS leaves of them, or what was chosen; less under threadpoolctl."""
+    cdef int openmp = omp_get_max_threads()
+    if chosen_threads == 0:
+        return min(cpu_count, openmp)
+    return min(chosen_threads, openmp) if openmp < openmp_at_import else chosen_threads
+
+
+cdef int run(Kernel kernel, Plane *plane) except -1:
+    """Run a kernel without the GIL. One call at a time is parallel, the others are serial."""
+    global parallel_calls, used_threads
+    cdef int failed
+    if plane.threads > 1 and (parallel_calls or forked):
+        plane.threads = 1
+    if plane.threads == 1:
+        with nogil:
+            failed = kernel(plane)
+    else:
+        used_threads = True
+        parallel_calls += 1
+        with nogil:
+            failed = kernel(plane)
+        parallel_calls -= 1
+    if failed:
+        raise MemoryError("no memory for the workspace of a convolution")
+    return 0
+
+
+# ---------------------------------------------------------------- the general road
+
+
+cdef int element_of(cnp.ndarray array) except -1:
+    cdef int kind = cnp.PyArray_TYPE(array)
+    if kind == cnp.NPY_FLOAT32:
+        return FLOAT32
+    if kind == cnp.NPY_FLOAT64:
+        return FLOAT64
+    if kind == cnp.NPY_UINT32:
+        return UINT32
+    if kind == cnp.NPY_UINT64:
+        return UINT64
+    raise TypeError(f"no kernel for {array.dtype}")
+
+
+cdef void lay(
+    Plane *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left
+) noexcept:
+    """Pointers, sizes and pitches of three planes, whose rows are contiguous in x and y."""
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
+    p.x = cnp.PyArray_DATA(x)
+    p.m = cnp.PyArray_DIM(x, 0)
+    p.n = cnp.PyArray_DIM(x, 1)
+    p.x_pitch = cnp.PyArray_STRIDE(x, 0) // size
+    p.w = cnp.PyArray_DATA(w)
+    p.a = cnp.PyArray_DIM(w, 0)
+    p.b = cnp.PyArray_DIM(w, 1)
+    p.w_row = cnp.PyArray_STRIDE(w, 0) // size
+    p.w_col = cnp.PyArray_STRIDE(w, 1) // size
+    p.y = cnp.PyArray_DATA(y)
+    p.oh = cnp.PyArray_DIM(y, 0)
+    p.ow = cnp.PyArray_DIM(y, 1)
+    p.y_pitch = cnp.PyArray_STRIDE(y, 0) // size
+    p.top = top
+    p.left = left
+    p.mode = ZEROS
+    p.bias = NULL
+    p.band = p.oh
+    p.strip = p.ow
+    p.threads = 1
+
+
+def correlate(
+    cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias,
+    Py_ssize_t top, Py_ssize_t left, int mode, plan
+):
+    """Y from X and W (up to MAX_FILTER a side, any strides), on top of a bias or of None."""
+    cdef Plane p
+    lay(&p, x, w, y, top, left)
+    p.mode = mode
+    _, p.band, p.strip, p.threads = plan
+    if bias is not None:
+        p.bias = cnp.PyArray_DATA(bias)
+    run(tables[element_of(x)].correlate, &p)
+
+
+def weight(
+    cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left, int mode, plan
+):
+    """W (up to MAX_FILTER a side, any strides) from X and Y: the gradient of the filter."""
+    cdef Plane p
+    lay(&p, x, w, y, top, left)
+    p.mode = mode
+    _, p.band, p.strip, p.threads = plan
+    run(tables[element_of(x)].weight, &p)
+
+
+def add_up(cnp.ndarray y, cnp.ndarray total, plan):
+    """The sum of Y into `total` (1, 1)."""
+    cdef Plane p
+    lay(&p, y, total, y, 0, 0)
+    _, p.band, p.strip, p.threads = plan
+    run(tables[element_of(y)].add_up, &p)
+
+
+def dot(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
+    """The sum of products of X and W, whose rows are contiguous too, into Y (1, 1)."""
+    cdef Plane p
+    lay(&p, x, w, y, top, left)
+    run(tables[element_of(x)].dot, &p)
+
+
+def shift(cnp.ndarray x, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
+    """Y from X moved down by top and to the right by left."""
+    cdef Plane p
+    lay(&p, x, x, y, top, left)
+    run(tables[element_of(x)].shift, &p)
+
+
+# ---------------------------------------------------------------- the fast road
+
+
+cdef inline int plain_kind(object array) noexcept:
+    """The type number of a C-contiguous, aligned, native float plane that is not empty; else -1."""
+    cdef int kind
+    if not cnp.PyArray_CheckExact(array):
+        return -1
+    kind = cnp.PyArray_TYPE(<cnp.ndarray> array)
+    if (
+        (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
+        and cnp.PyArray_NDIM(<cnp.ndarray> array) == 2
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
+        and cnp.PyArray_DIM(<cnp.ndarray> array, 0) > 0
+        and cnp.PyArray_DIM(<cnp.ndarray> array, 1) > 0
+    ):
+        return kind
+    return -1
+
+
+cdef inline bint is_shape(object shape, cnp.npy_intp *sizes):
+    """Whether it is a plain tuple of two ints, which go to sizes."""
+    if type(shape) is not tuple or len(<tuple> shape) != 2:
+        return False
+    if type((<tuple> shape)[0]) is not int or type((<tuple> shape)[1]) is not int:
+        return False
+    sizes[0] = (<tuple> shape)[0]
+    sizes[1] = (<tuple> shape)[1]
+    return True
+
+
+cdef int plan_same(Plane *p, int kind, str direction) except -1:
+    """Everything at once and serially where that is little, else what the planner says."""
+    if p.oh > small_rows or 2.0 * p.oh * p.ow * p.a * p.b >= small_flops:
+        _, p.band, p.strip, p.threads = planner(
+            p.oh, p.ow, p.a, p.b, "float32" if kind == cnp.NPY_FLOAT32 else "float64", direction,
+            default_threads(),
+        )
+    return 0
+
+
+cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
+    """Y, or with the filter reversed dX from dY, with 'same' padding; None off the fast road."""
+    cdef int kind = plain_kind(x)
+    cdef Plane p
+    cdef cnp.ndarray y
+    if kind < 0 or plain_kind(w) != kind:
+        return None
+    if cnp.PyArray_DIM(w, 0) > MAX_FILTER or cnp.PyArray_DIM(w, 1) > MAX_FILTER:
+        return None
+    y = cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(x), kind, 0)
+    lay(&p, x, w, y, 0, 0)
+    p.top = p.a // 2 if reverse else (p.a - 1) // 2
+    p.left = p.b // 2 if reverse else (p.b - 1) // 2
+    if reverse:
+        p.w = <char *> p.w + (p.a * p.b - 1) * cnp.PyArray_ITEMSIZE(w)
+        p.w_row = -p.b
+        p.w_col = -1
+    plan_same(&p, kind, "input" if reverse else "forward")
+    run(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].correlate, &p)
+    return y
+
+
+def forward_same(x, w):
+    """Y with 'same' padding, or None off the fast road."""
+    return correlate_same(x, w, False)
+
+
+def input_same(input_shape, w, dy):
+    """dX with 'same' padding, or None off the fast road."""
+    cdef cnp.npy_intp sizes[2]
+    if (
+        not is_shape(input_shape, sizes)
+        or plain_kind(dy) < 0
+        or sizes[0] != cnp.PyArray_DIM(dy, 0)
+        or sizes[1] != cnp.PyArray_DIM(dy, 1)
+    ):
+        return None
+    return correlate_same(dy, w, True)
+
+
+def weight_same(x, weight_shape, dy):
+    """dW with 'same' padding, or None off the fast road."""
+    cdef int kind = plain_kind(x)
+    cdef cnp.npy_intp sizes[2]
+    cdef Plane p
+    cdef cnp.ndarray w
+    if kind < 0 or plain_kind(dy) != kind or not is_shape(weight_shape, sizes):
+        return None
+    if not (
+        cnp.PyArray_SAMESHAPE(x, dy)
+        and 0 < sizes[0] <= MAX_FILTER
+        and 0 < sizes[1] <= MAX_FILTER
+    ):
+        return None
+    w = cnp.PyArray_EMPTY(2, sizes, kind, 0)
+    lay(&p, x, w, dy, (sizes[0] - 1) // 2, (sizes[1] - 1) // 2)
+    plan_same(&p, kind, "weight")
+    run(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].weight, &p)
+    return w

@@ -1,0 +1,67 @@
+/* The vector type of a kernel module, its width and its register tiles. The only C of the project.
+   CONV2D_ELEMENT is 0 float32, 1 float64, 2 integers modulo 2^32, 3 integers modulo 2^64. */
+#ifndef CONV2D_SIMD_H
+#define CONV2D_SIMD_H
+
+#include <stdint.h>
+
+#if CONV2D_ELEMENT == 0
+typedef float real;
+typedef double total; /* what partial sums of `real` are added up in */
+#elif CONV2D_ELEMENT == 1
+typedef double real;
+typedef double total;
+#elif CONV2D_ELEMENT == 2
+typedef uint32_t real;
+typedef uint32_t total;
+#else
+typedef uint64_t real;
+typedef uint64_t total;
+#endif
+
+#if defined(__AVX512F__)
+#define VBYTES 64
+#define KEEP "+v"
+#elif defined(__AVX__)
+#define VBYTES 32
+#define KEEP "+x"
+#elif defined(__SSE2__)
+#define VBYTES 16
+#define KEEP "+x"
+#elif defined(__aarch64__)
+#define VBYTES 16
+#define KEEP "+w"
+#else
+#define VBYTES 16
+#endif
+
+#if defined(__GNUC__)
+typedef real vec __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
+static inline vec splat(real s) { return s - (vec){0}; }
+#else
+typedef real vec; /* no vector types: one lane, slow but right */
+static inline vec splat(real s) { return s; }
+#endif
+
+/* The empty asm keeps a loaded vector in its register: gcc would fold the load into each of its uses. */
+static inline vec load(const real *p)
+{
+    vec t = *(const vec *)p;
+#ifdef KEEP
+    __asm__("" : KEEP(t));
+#endif
+    return t;
+}
+static inline void store(real *p, vec v) { *(vec *)p = v; }
+
+/* Register tiles. Y: MR rows x NV vectors of accumulators, NV vectors of X, one tap: 24 + 4 + 1 of 32
+   registers, or 12 + 2 + 1 of 16. dW: TAPS x TAPS taps of accumulators, RS vectors of dY, one of X:
+   25 + 4 + 1 of 32, or 9 + 4 + 1 of 16. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { NV = 4, TAPS = 5 };
+#else
+enum { NV = 2, TAPS = 3 };
+#endif
+enum { LANES = sizeof(vec) / sizeof(real), MR = 6, RS = 4 };
+
+#endif

@@ -1,0 +1,128 @@
+"""Builds one module of kernels for each element type and instruction level, and the door to them.
+
+CONV2D_DEBUG=1 builds with bounds checks and the address and undefined-behaviour sanitizers;
+CONV2D_STRICT=1 (for CI) fails on a warning of the compiler or a performance hint of Cython.
+"""
+
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ELEMENTS = ["f32", "f64", "u32", "u64"]  # CONV2D_ELEMENT in simd.h
+LEVELS = ["v2", "v3", "v4"]
+DEBUG = os.environ.get("CONV2D_DEBUG") == "1"
+STRICT = os.environ.get("CONV2D_STRICT") == "1"
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+    "embedsignature": True,
+    "show_performance_hints": True,
+}
+# Never -ffast-math, not even to link: it makes the process flush subnormal numbers to zero.
+OPTIMIZE = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]
+# The tiles are written as small inline functions; only inlined do they live in registers.
+INLINE = ("CYTHON_INLINE", "inline __attribute__((always_inline))")
+
+
+def extension(name: str, source: str, build: str, **options: object) -> Extension:
+    """One cythonized module. Each has a folder of its own, or the C files overwrite each other."""
+    bare = Extension(f"conv2d.{name}", [f"pyx/{source}.pyx"])
+    module = cythonize(
+        [bare],
+        build_dir=f"build/cython/{build}{name}",
+        include_path=["pyx"],
+        compiler_directives=DIRECTIVES,
+        show_all_warnings=STRICT,
+        quiet=not STRICT,
+    )[0]
+    module.include_dirs = ["pyx", numpy.get_include()]
+    for option, value in options.items():
+        setattr(module, option, value)
+    return module
+
+
+def kernel_modules() -> list[Extension]:
+    """Every element type at every level; which of them can be built is seen when the compiler is."""
+    return [
+        extension(f"_planar_{element}_{level}", "planar", "", element=number, level=level)
+        for number, element in enumerate(ELEMENTS)
+        for level in [*LEVELS, "generic"]
+    ]
+
+
+class BuildModules(build_ext):
+    """Finds out what the compiler can do, then sets the flags of each module."""
+
+    def build_extensions(self) -> None:
+        gcc_like = self.compiler.compiler_type != "msvc"
+        openmp = ["-fopenmp"] if gcc_like else ["/openmp"]
+        openmp = openmp if self.compiles("int main(void) { return 0; }", openmp) else []
+        asks = 'int main(void) { return __builtin_cpu_supports("x86-64-v4"); }'
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        levels = x86 and gcc_like and self.compiles(asks, ["-march=x86-64-v4"])
+        for module in self.extensions:
+            level = getattr(module, "level", None)
+            module.extra_compile_args = ([*OPTIMIZE] if gcc_like else ["/O2"]) + openmp
+            module.extra_link_args = [*openmp] if gcc_like else []
+            module.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]
+            if levels:
+                module.define_macros.append(("CONV2D_LEVELS", "1"))
+            if level is not None:
+                module.define_macros.append(("CONV2D_ELEMENT", str(module.element)))
+            if level is not None and gcc_like:
+                module.define_macros.append(INLINE)
+            if level in LEVELS:
+                module.extra_compile_args.append(f"-march=x86-64-{level}")
+            if DEBUG:
+                module.extra_compile_args += SANITIZE
+                module.extra_link_args += SANITIZE
+            if STRICT:
+                module.extra_compile_args += ["-Wall", "-Wextra", "-Werror"]
+        self.extensions = [
+            module
+            for module in self.extensions
+            if levels or getattr(module, "level", "") not in LEVELS
+        ]
+        super().build_extensions()
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if DEBUG:  # no object file of another build may serve
+            self.build_temp = "build/debug"
+            self.force = True
+
+    def compiles(self, program: str, flags: list[str]) -> bool:
+        """Whether the compiler and the linker take a program with these flags."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "try.c"
+            source.write_text(program)
+            try:
+                objects = self.compiler.compile([str(source)], folder, extra_postargs=flags)
+                self.compiler.link_executable(objects, "try", folder, extra_postargs=flags)
+            except (
+                Exception,
+                subprocess.SubprocessError,
+            ):  # each compiler class has errors of its own
+                return False
+        return True
+
+
+setup(
+    ext_modules=[
+        extension("_cpu", "cpu", ""),
+        extension("_door", "door", ""),
+        *kernel_modules(),
+    ],
+    cmdclass={"build_ext": BuildModules},
+)
