@@ -53,7 +53,7 @@ def extension(name: str, source: str, build: str, **options: object) -> Extensio
 
 
 def kernel_modules() -> list[Extension]:
-    """Every element type at every level; which of them can be built is seen when the compiler is."""
+    """Every element type at every level; the build leaves out what the compiler cannot do."""
     return [
         extension(f"_planar_{element}_{level}", "planar", "", element=number, level=level)
         for number, element in enumerate(ELEMENTS)
@@ -65,6 +65,7 @@ class BuildModules(build_ext):
     """Finds out what the compiler can do, then sets the flags of each module."""
 
     def build_extensions(self) -> None:
+        """Set flags, then build."""
         gcc_like = self.compiler.compiler_type != "msvc"
         openmp = ["-fopenmp"] if gcc_like else ["/openmp"]
         openmp = openmp if self.compiles("int main(void) { return 0; }", openmp) else []
@@ -97,6 +98,7 @@ class BuildModules(build_ext):
         super().build_extensions()
 
     def finalize_options(self) -> None:
+        """Keep the objects of a debug build apart."""
         super().finalize_options()
         if DEBUG:  # no object file of another build may serve
             self.build_temp = "build/debug"

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from . import _door, planar
 from .arrays import Result, apart, check_out, operand, readable
 from .plan import make_plan
-from .problem import Array, Padding, Problem, check_dy, is_int, make_problem, parse_shape
+from .problem import Array, Padding, Problem, check_dy, make_problem, parse_shape
 from .threads import check_threads, get_num_threads
 
 
@@ -48,11 +48,11 @@ def conv2d(
         The bias.
     padding : str, int or tuple
         "same" (y has the shape of x; of an even filter's padding the smaller half comes before),
-        "same_lower" (the larger half before), "valid" (none), "full" (a - 1 rows and b - 1 columns on
-        each side), an int, (rows, columns) or ((top, bottom), (left, right)).
+        "same_lower" (the larger half before), "valid" (none), "full" (a - 1 rows and b - 1 columns
+        on each side), an int, (rows, columns) or ((top, bottom), (left, right)).
     padding_mode : str
-        "zeros" or "constant", "edge", "reflect", "symmetric", "wrap", as in `numpy.pad`. A term whose
-        x lies in padding of zeros is left out of the sum, so that an infinite w makes no NaN there.
+        "zeros" or "constant", "edge", "reflect", "symmetric", "wrap", as in `numpy.pad`. A term
+        whose x lies in padding of zeros is left out of the sum: an infinite w makes no NaN there.
     algorithm : str
         "auto" or "direct".
     out : ndarray, optional
@@ -243,8 +243,8 @@ def conv2d_backward(
     Returns
     -------
     Gradients
-        A named tuple (dx, dw, db), None for what was not needed: dx of `numpy.result_type(dy, w)`, dw
-        of `numpy.result_type(x, dy)`, db of dy's type and 0-dimensional.
+        A named tuple (dx, dw, db), None for what was not needed: dx of `numpy.result_type(dy, w)`,
+        dw of `numpy.result_type(x, dy)`, db of dy's type and 0-dimensional.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Arrays at the door: what came in, in the form that kernels read, and results in the form asked for."""
+"""Arrays at the door: inputs in the form that kernels read, results in the form asked for."""
 
 from __future__ import annotations
 
@@ -76,14 +76,16 @@ def apart(array: Array, out: Array | None) -> Array:
 
 
 class Result:
-    """Where a result of type `dtype` goes: kernels write into it directly, or a block at a time."""
+    """Where a result of type `dtype` goes: kernels write into it directly, or a block at a time.
+
+    `array` is the result, `direct` the same as kernels write it, None where they cannot.
+    """
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], out: Array | None) -> None:
         self.dtype = dtype.newbyteorder("=")
         self.array = np.empty(shape, self.dtype) if out is None else out
         kernel = kernel_type(self.dtype)
         same = self.array.dtype == self.dtype and self.dtype.itemsize == kernel.itemsize
-        #: the result as kernels write it, None where they cannot
         self.direct = self.array.view(kernel) if same and _is_direct(self.array) else None
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:

@@ -1,4 +1,4 @@
-"""Which kernel modules serve this process: one instruction level, one module for each element type."""
+"""Which kernel modules serve this process: of one instruction level, one for each element type."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from importlib.util import find_spec
 
 from . import _cpu, _door
+from ._version import __version__
 from .plan import SMALL_FLOPS, SMALL_ROWS, WORKSPACE, plan_same
 
 ELEMENTS = ("f32", "f64", "u32", "u64")  # in the order of the enum in pyx/door.pyx
@@ -50,9 +51,9 @@ def info() -> dict[str, object]:
     Returns
     -------
     dict
-        version; levels: instruction levels that were `built`, are `supported` by this CPU, and the one
-        `chosen`; openmp: whether calls can use threads; threads: how many a call uses by default;
-        workspace: the most bytes that a call takes beyond its arrays.
+        version; the instruction levels `built`, `supported` by this CPU, and the one `chosen`;
+        openmp: whether calls can use threads; threads: how many a call uses by default; workspace:
+        the most bytes that a call takes beyond its arrays.
 
     Examples
     --------
@@ -60,8 +61,6 @@ def info() -> dict[str, object]:
     >>> conv2d.info()["workspace"] <= 32 * 2**20
     True
     """
-    from . import __version__
-
     return {
         "version": __version__,
         "built": built_levels(),

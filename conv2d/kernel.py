@@ -1,7 +1,7 @@
 """The small kernel that convolution is built from: one dot product, and its gradients.
 
-W lies on X with the top-left corners aligned, then moves down by alpha and right by beta. Whatever is
-missing counts as zero, also where W is larger than X, and for negative shifts.
+W lies on X with the top-left corners aligned, then moves down by alpha and right by beta. Whatever
+is missing counts as zero, also where W is larger than X, and for negative shifts.
 """
 
 from __future__ import annotations

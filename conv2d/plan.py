@@ -10,8 +10,8 @@ import numpy as np
 
 from .problem import Problem
 
-# Smaller problems are worked on in one piece by one thread, the rows bounding the workspace. Found as
-# the size from which two threads win, with filters from 3x3 to 15x15.
+# Smaller problems are worked on in one piece by one thread, the rows bounding the workspace. Found
+# as the size from which two threads win, with filters from 3x3 to 15x15.
 SMALL_FLOPS = 2_000_000
 SMALL_ROWS = 1024
 # More threads than this would take more than the promised workspace (about 0.4 MiB each).
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
-    """The plan for Y ("forward"), dX ("input") or dW ("weight"). Only `threads` follows from threads."""
+    """The plan for Y ("forward"), dX ("input") or dW ("weight"); its blocking ignores `threads`."""
     rows, columns = problem.x_shape if direction == "input" else problem.y_shape
     if rows <= SMALL_ROWS and 2 * rows * columns * problem.a * problem.b < SMALL_FLOPS:
         return Plan("direct", max(rows, 1), max(columns, 1), 1)

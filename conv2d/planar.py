@@ -22,7 +22,7 @@ def forward(
 
 
 def input_gradient(problem: Problem, w: Array, dy: Array, plan: Plan, result: Result) -> None:
-    """dX from dY and W: Y of the reversed filter, and what the padding took from X given back to it."""
+    """dX from dY and W: Y of the reversed filter, and what padding took from X given back to it."""
     flipped = w[::-1, ::-1]
     top, left = problem.a - 1 - problem.top, problem.b - 1 - problem.left
     if problem.mode == "zeros":
@@ -67,7 +67,7 @@ def bias_gradient(dy: Array, plan: Plan, dtype: np.dtype[Any]) -> Array:
 def _correlate(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
 ) -> None:
-    """X with W of any size into any result: a block of W at a time, a block of the result at a time."""
+    """X with W of any size into any result, each a block at a time where need be."""
     if result.array.size == 0:
         return
     taps = list(_filter_blocks(*w.shape))
@@ -119,12 +119,16 @@ def _sources(
 def _source(i: Array, size: int, mode: str) -> Array:
     """Where in an axis np.pad takes the elements at i from."""
     if mode == "edge":
-        return np.clip(i, 0, size - 1)
-    if mode == "wrap":
-        return i % size
-    period = 2 * size if mode == "symmetric" else max(2 * size - 2, 1)
-    i = i % period
-    return np.minimum(i, (2 * size - 1 if mode == "symmetric" else 2 * size - 2) - i)
+        places = np.clip(i, 0, size - 1)
+    elif mode == "wrap":
+        places = i % size
+    elif mode == "symmetric":
+        places = i % (2 * size)
+        places = np.minimum(places, 2 * size - 1 - places)
+    else:  # "reflect"; a single element is its own reflection
+        places = i % max(2 * size - 2, 1)
+        places = np.minimum(places, 2 * size - 2 - places)
+    return places
 
 
 def _fold(block: Array, rows: Moves, columns: Moves, total: Array) -> None:

@@ -37,10 +37,12 @@ class Problem(NamedTuple):
 
     @property
     def x_shape(self) -> tuple[int, int]:
+        """Rows and columns of X."""
         return self.height, self.width
 
     @property
     def w_shape(self) -> tuple[int, int]:
+        """Rows and columns of W."""
         return self.a, self.b
 
     @property
@@ -65,7 +67,7 @@ class Problem(NamedTuple):
         return elements * np.dtype(self.dtype).itemsize
 
     def __str__(self) -> str:
-        """The name that tests, benchmarks and reports use: h256w256a3b3p1,1,1,1 and what is unusual."""
+        """The name that tests and reports use: h256w256a3b3p1,1,1,1 and what is unusual."""
         name = f"h{self.height}w{self.width}a{self.a}b{self.b}"
         name += f"p{self.top},{self.bottom},{self.left},{self.right}"
         if self.mode != "zeros":
@@ -107,16 +109,17 @@ def make_problem(
                 f"{w[0]} has {taps} {what}, more than the {before + size + after} {what} of {x[0]} "
                 f"with its padding ({shapes})"
             )
-    return Problem(*x[1], *w[1], *rows, *columns, mode, dtype.name)
+    (height, width), (a, b) = x[1], w[1]
+    return Problem(height, width, a, b, *rows, *columns, mode, dtype.name)
 
 
-def parse_padding(padding: Padding, taps: Shape) -> list[tuple[int, int]]:
+def parse_padding(padding: Any, taps: Shape) -> list[tuple[int, int]]:
     """Padding before and after, of rows and of columns."""
     if isinstance(padding, str):
         _choose("padding", padding, PADDINGS)
         return [_named_padding(padding, size - 1) for size in taps]
     if is_int(padding):
-        padding = (padding, padding)  # type: ignore[assignment]
+        padding = (padding, padding)
     if not is_sequence(padding):
         raise TypeError(f"padding is {padding!r}, expected a name, an int, (ph, pw) or two pairs")
     if len(padding) == 4:
@@ -165,11 +168,13 @@ def check_dy(dy: Array, problem: Problem) -> None:
 
 
 def is_int(value: object) -> bool:
+    """Whether a value counts as an int."""
     return isinstance(value, (int, np.integer))
 
 
 def is_sequence(value: object) -> bool:
-    return isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) > 0  # type: ignore[arg-type]
+    """Whether a value counts as a tuple."""
+    return isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) > 0
 
 
 def _choose(name: str, value: object, choices: Sequence[str] | dict[str, int]) -> None:

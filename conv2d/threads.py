@@ -12,7 +12,7 @@ from .problem import is_int
 def _cgroup_quota(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> float:
-    """CPUs that the control groups of this process allow: version 2, then version 1; inf without."""
+    """CPUs that the control groups of this process allow, of version 2 and 1; inf without."""
     quota = float("inf")
     try:
         lines = own.read_text().splitlines()
@@ -78,8 +78,8 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """Return how many threads a call uses.
 
-    What `set_num_threads` chose; before that, the least of OMP_NUM_THREADS, the affinity mask and the
-    cgroup CPU quota (the last two as they were at import). Less within a threadpoolctl limit.
+    What `set_num_threads` chose; before that, the least of OMP_NUM_THREADS, the affinity mask and
+    the cgroup CPU quota (the last two as they were at import). Less within a threadpoolctl limit.
     """
     return int(_door.default_threads())
 
