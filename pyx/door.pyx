@@ -251,7 +251,7 @@ def forward_same(x, w):
 
 def input_same(input_shape, w, dy):
     """dX with 'same' padding, or None off the fast road."""
-    cdef cnp.npy_intp sizes[2]
+    cdef cnp.npy_intp *sizes = [0, 0]
     if (
         not is_shape(input_shape, sizes)
         or plain_kind(dy) < 0
@@ -265,7 +265,7 @@ def input_same(input_shape, w, dy):
 def weight_same(x, weight_shape, dy):
     """dW with 'same' padding, or None off the fast road."""
     cdef int kind = plain_kind(x)
-    cdef cnp.npy_intp sizes[2]
+    cdef cnp.npy_intp *sizes = [0, 0]
     cdef Plane p
     cdef cnp.ndarray w
     if kind < 0 or plain_kind(dy) != kind or not is_shape(weight_shape, sizes):
