@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from . import _door, planar
 from .arrays import Result, apart, check_out, operand, readable
 from .plan import make_plan
-from .problem import Array, Padding, Problem, check_dy, make_problem, parse_shape
+from .problem import TYPE_NAMES, Array, Padding, Problem, check_dy, make_problem, parse_shape
 from .threads import check_threads, get_num_threads
 
 
@@ -276,7 +276,9 @@ def conv2d_backward(
     if "dx" in needed:
         dx = _input_gradient(problem, w, dy, outs[0], num_threads)
     if "dw" in needed:
-        dw = _weight_gradient(problem._replace(dtype=types[1].name), x, dy, outs[1], num_threads)
+        dw = _weight_gradient(
+            problem._replace(dtype=TYPE_NAMES[types[1].char]), x, dy, outs[1], num_threads
+        )
     if "db" in needed:
         db = _bias_gradient(problem, dy, outs[2], num_threads)
     return Gradients(dx, dw, db)
@@ -313,7 +315,9 @@ def _weight_gradient(
 def _bias_gradient(
     problem: Problem, dy: Array, out: Array | None, num_threads: int | None
 ) -> Array:
-    plan = make_plan(problem._replace(dtype=dy.dtype.name), "weight", _threads(num_threads))
+    plan = make_plan(
+        problem._replace(dtype=TYPE_NAMES[dy.dtype.char]), "weight", _threads(num_threads)
+    )
     db = planar.bias_gradient(readable(dy, dy.dtype), plan, dy.dtype)
     if out is None:
         return db

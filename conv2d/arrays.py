@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .plan import CHUNK
-from .problem import Array, Shape
+from .problem import TYPE_NAMES, Array, Shape
 
 
 def operand(name: str, value: object) -> Array:
@@ -21,7 +21,7 @@ def operand(name: str, value: object) -> Array:
         array = np.asarray(value)
     else:
         array = np.from_dlpack(value)
-    if array.dtype.kind not in "iu" and array.dtype.char not in "efd":
+    if array.dtype.char not in TYPE_NAMES:
         raise TypeError(
             f"{name} has dtype {array.dtype}, expected integers, float16, float32 or float64"
         )

@@ -14,6 +14,8 @@ Padding: TypeAlias = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[
 
 ALGORITHMS = ("auto", "direct")
 PADDINGS = ("same", "same_lower", "valid", "full")
+# Names of the types that can be computed with; `dtype.name` is slower than a small convolution.
+TYPE_NAMES = {char: np.dtype(char).name for char in "bBhHiIlLqQefd"}
 # In the order of the enum in pyx/kernels.pxd.
 PADDING_MODES = {"zeros": 0, "constant": 0, "edge": 1, "reflect": 2, "symmetric": 3, "wrap": 4}
 
@@ -110,7 +112,7 @@ def make_problem(
                 f"with its padding ({shapes})"
             )
     (height, width), (a, b) = x[1], w[1]
-    return Problem(height, width, a, b, *rows, *columns, mode, dtype.name)
+    return Problem(height, width, a, b, *rows, *columns, mode, TYPE_NAMES[dtype.char])
 
 
 def parse_padding(padding: Any, taps: Shape) -> list[tuple[int, int]]:
@@ -174,7 +176,7 @@ def is_int(value: object) -> bool:
 
 def is_sequence(value: object) -> bool:
     """Whether a value counts as a tuple."""
-    return isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) > 0
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _choose(name: str, value: object, choices: Sequence[str] | dict[str, int]) -> None:

@@ -60,12 +60,31 @@ cdef Py_ssize_t source(Py_ssize_t i, Py_ssize_t n, int mode) noexcept nogil:
     return 2 * n - 1 - i if mode == SYMMETRIC else 2 * n - 2 - i
 
 
-cdef void fill(
-    real *to, const real *row, Py_ssize_t n, Py_ssize_t first, Py_ssize_t count, int mode
+cdef void copy_padded(
+    real *to, Py_ssize_t pitch, const real **copies, const real **rows, Py_ssize_t row_count,
+    Py_ssize_t n, Py_ssize_t first, Py_ssize_t count, int mode
 ) noexcept nogil:
-    """to[k] = row[first + k], padded. May write up to LANES - 1 elements past `count`."""
+    """copies[r] = a copy of rows[r] from column `first` on, padded; left alone where rows[r] is NULL.
+
+    Zeros may go up to LANES - 1 elements past `count`, which the pitch or the next row has room for.
+    """
     cdef Py_ssize_t low = min(max(-first, 0), count)  # in front of the row
     cdef Py_ssize_t high = max(min(n - first, count), low)  # behind it
+    cdef Py_ssize_t r
+    cdef const real *row
+    for r in range(row_count):
+        row = rows[r]
+        if row == NULL:
+            continue
+        copies[r] = to + r * pitch
+        copy_row(to + r * pitch, row, n, first, low, high, count, mode)
+
+
+cdef inline void copy_row(
+    real *to, const real *row, Py_ssize_t n, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
+    Py_ssize_t count, int mode
+) noexcept nogil:
+    """Padding up to low and from high on; row[first + k] between."""
     cdef Py_ssize_t k
     if mode == ZEROS:
         for k in range(vectors_in(low)):
@@ -294,7 +313,7 @@ cdef Layout lay_out(const Plane *p) noexcept nogil:
     l.edge = vectors_in(outside)
     if 2 * l.edge * LANES + LANES > l.width:
         l.edge = vectors_in((l.width + 1) // 2)
-    l.half = vectors_in(min(l.edge * LANES, <Py_ssize_t> PADDED) + p.b - 1) * LANES
+    l.half = vectors_in(min(l.edge * LANES, <Py_ssize_t> PADDED) + p.b - 1) * LANES + LANES
     l.rows = (p.band + MR + p.a + 7) // 8 * 8  # keeps what follows the pointers aligned
     l.bytes = aligned(
         2 * l.rows * sizeof(void *)
@@ -309,19 +328,19 @@ cdef void edges(
     """Rows of tiles, each of a left and a right vector, over the columns whose windows leave X."""
     cdef const real **x_rows = s.rows
     cdef real *y = s.y
-    cdef real *to
-    cdef Py_ssize_t tile, i, r, columns, begin = 0, right = l.width - l.edge * LANES
+    cdef Py_ssize_t tile, i, columns, begin = 0, right = l.width - l.edge * LANES
     s.x_step = l.half
     s.y_step = right
     while begin < l.edge * LANES:
         columns = min(l.edge * LANES - begin, <Py_ssize_t> PADDED)
-        for r in range(rows + p.a - 1):
-            padded_rows[r] = NULL
-            if x_rows[r] != NULL:
-                to = padded + r * 2 * l.half
-                fill(to, x_rows[r], p.n, begin - p.left, columns + p.b - 1, p.mode)
-                fill(to + l.half, x_rows[r], p.n, right + begin - p.left, columns + p.b - 1, p.mode)
-                padded_rows[r] = to
+        copy_padded(
+            padded + l.half, 2 * l.half, padded_rows, x_rows, rows + p.a - 1,
+            p.n, right + begin - p.left, columns + p.b - 1, p.mode,
+        )
+        copy_padded(
+            padded, 2 * l.half, padded_rows, x_rows, rows + p.a - 1,
+            p.n, begin - p.left, columns + p.b - 1, p.mode,
+        )
         for tile in range(parts_in(rows, MR)):
             i = tile * MR
             s.rows = padded_rows + i
@@ -356,7 +375,9 @@ cdef void correlate_rows(
         met = rows + p.a - 1
         point_at_rows(p, x_rows, i - p.top, met)
         for k in range(met, met + MR):  # met by the rows of the last tile that are not there
-            x_rows[k] = padded_rows[k] = NULL
+            x_rows[k] = NULL
+        for k in range(met + MR):
+            padded_rows[k] = NULL
         y = <real *> p.y + i * p.y_pitch
         s.y = narrow if p.ow < LANES else y
         s.y_pitch = LANES if p.ow < LANES else p.y_pitch
@@ -595,22 +616,20 @@ cdef void weight_from_copies(
     const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int pt, Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
     cdef Py_ssize_t r, columns, begin = first
-    cdef const real *row
-    cdef real *to
     while begin < last:
         columns = vectors_in(min(last - begin, <Py_ssize_t> CHUNK)) * LANES
         for r in range(steps * RS):
-            row = memory.y_rows[r]
-            to = memory.y_copy + r * CHUNK
-            memory.y_table[r] = memory.zeros if row == NULL else to
-            if row != NULL:
-                fill(to, row, last, begin, columns, ZEROS)
+            memory.y_table[r] = memory.zeros
         for r in range(steps * RS + pt - 1):
-            row = memory.x_rows[r]
-            to = memory.x_copy + r * (CHUNK + MAX_FILTER)
-            memory.x_table[r] = memory.zeros if row == NULL else to
-            if row != NULL:
-                fill(to, row, p.n, begin - p.left, columns + p.b - 1, p.mode)
+            memory.x_table[r] = memory.zeros
+        copy_padded(
+            memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * RS,
+            last, begin, columns, ZEROS,
+        )
+        copy_padded(
+            memory.x_copy, CHUNK + MAX_FILTER, memory.x_table, memory.x_rows, steps * RS + pt - 1,
+            p.n, begin - p.left, columns + p.b - 1, p.mode,
+        )
         weight_columns(p, memory, steps, pt, columns)
         begin += CHUNK
 
