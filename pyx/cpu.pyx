@@ -1,4 +1,4 @@
-"""Which instruction levels this CPU runs. Compiled for the oldest CPU, so that it can always be asked."""
+"""Which instruction levels this CPU runs; compiled for the oldest, so that all can be asked."""
 
 cdef extern from *:
     """

@@ -64,7 +64,7 @@ def limit_threads(int cpus, int chosen):
 
 
 cpdef int default_threads() noexcept:
-    """The CPUs or what OMP_NUM_THREADS leaves of them, or what was chosen; less under threadpoolctl."""
+    """What was chosen, or the CPUs that OMP_NUM_THREADS leaves; less under threadpoolctl."""
     cdef int openmp = omp_get_max_threads()
     if chosen_threads == 0:
         return min(cpu_count, openmp)

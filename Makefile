@@ -1,0 +1,48 @@
+# `make demo` and `make test` set everything up in .venv, from nothing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := setup.py pyproject.toml $(wildcard pyx/*)
+
+.PHONY: demo test lint bench sanitize clean
+
+demo: .venv/ready
+	$(BIN)/python -m demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest tests
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint pyx
+	$(BIN)/mypy
+
+bench: .venv/peers
+	$(BIN)/python -m pytest benchmarks
+
+# The tests once more under bounds checks and the address and undefined-behaviour sanitizers.
+sanitize: .venv/sanitize/ready
+	cd .venv/sanitize && CONV2D_DEBUG=1 ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	"$(CURDIR)/$(BIN)/python" -m pytest tests
+
+clean:
+	rm -rf .venv build dist *.egg-info conv2d/*.so
+
+.venv/ready: $(SOURCES)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,demo,lint]"
+	touch $@
+
+.venv/peers: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	touch $@
+
+.venv/sanitize/ready: .venv/ready $(wildcard conv2d/*.py tests/*.py)
+	rm -rf .venv/sanitize
+	mkdir .venv/sanitize
+	cp -r setup.py pyproject.toml README.md LICENSE pyx conv2d tests demo benchmarks .venv/sanitize
+	rm -f .venv/sanitize/conv2d/*.so
+	cd .venv/sanitize && CONV2D_DEBUG=1 "$(CURDIR)/$(BIN)/python" setup.py -q build_ext --inplace -j2
+	touch $@

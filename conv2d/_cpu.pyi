@@ -1,0 +1,3 @@
+OPENMP: int
+
+def supported() -> list[str]: ...

@@ -1,0 +1,303 @@
+# The gradient of W from X and Y
+#
+# dW[p, q] = sum over i, j of Y[i, j] * X[i - top + p, j - left + q]
+#
+# The accumulators are up to TAPS x TAPS taps of W, the lanes run along a row. A step takes RS rows
+# of Y; each vector of X is loaded once for each filter column and met by all of these rows. After
+# about FLUSH steps the accumulators are added up in `total` (float64 for float32).
+# An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
+# it writes sums of its own, which are added in the order of the bands.
+# Columns whose windows leave X, and those left over, are read from padded copies of X and Y.
+
+cdef enum:
+    FLUSH = 64
+    CHUNK = 128  # columns of a padded copy
+
+
+cdef struct Columns:
+    # Y and X over a range of columns, as `taps` reads them
+    const real **y_rows
+    const real **x_rows
+    Py_ssize_t steps, count  # steps of RS rows; columns, a multiple of LANES
+    Py_ssize_t q  # the first filter column
+
+
+cdef inline void meet_y(
+    vec *acc, const vec *y, const real **x_rows, Py_ssize_t j, int r, int pt, int qt
+) noexcept nogil:
+    """Row r of X with the RS rows of Y, for all taps."""
+    cdef int q, t
+    cdef vec x
+    if r < RS + pt - 1:
+        for q in range(qt):
+            x = load(x_rows[r] + j + q)
+            for t in range(RS):
+                if 0 <= r - t < pt:
+                    acc[(r - t) * qt + q] = acc[(r - t) * qt + q] + y[t] * x
+
+
+cdef inline void taps(const Columns *c, total *sums, int pt, int qt) noexcept nogil:
+    """Add pt x qt taps over a range of columns to sums[pt][qt][LANES]."""
+    cdef vec acc[TAPS * TAPS]
+    cdef vec y[RS]
+    cdef real flat[TAPS * TAPS * LANES]
+    cdef Py_ssize_t step = 0, last, j, k, v, group
+    cdef int t
+    cdef const real **x_rows
+    cdef const real **y_rows
+    pt = min(pt, TAPS)  # both are compile-time constants; larger ones are never called
+    qt = min(qt, TAPS)
+    group = max(FLUSH * LANES // c.count, <Py_ssize_t> 1)
+    while step < c.steps:
+        last = min(step + group, c.steps)
+        for t in range(pt * qt):
+            acc[t] = splat(0)
+        for k in range(step, last):
+            x_rows = c.x_rows + k * RS
+            y_rows = c.y_rows + k * RS
+            for v in range(c.count // LANES):
+                j = v * LANES
+                for t in range(RS):
+                    y[t] = load(y_rows[t] + j)
+                meet_y(acc, y, x_rows, j + c.q, 0, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 1, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 2, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 3, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 4, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 5, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 6, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 7, pt, qt)
+        for t in range(pt * qt):
+            store(flat + t * LANES, acc[t])
+        for j in range(pt * qt * LANES):
+            sums[j] += flat[j]
+        step = last
+
+
+cdef inline void taps_of(const Columns *c, total *sums, int pt, int qt) noexcept nogil:
+    if qt == 1:
+        taps(c, sums, pt, 1)
+    elif qt == 2:
+        taps(c, sums, pt, 2)
+    elif qt == 3 or TAPS == 3:
+        taps(c, sums, pt, 3)
+    elif qt == 4:
+        taps(c, sums, pt, 4)
+    else:
+        taps(c, sums, pt, 5)
+
+
+cdef void any_taps(const Columns *c, total *sums, int pt, int qt) noexcept nogil:
+    """`taps` compiled for each of the TAPS x TAPS sizes."""
+    if pt == 1:
+        taps_of(c, sums, 1, qt)
+    elif pt == 2:
+        taps_of(c, sums, 2, qt)
+    elif pt == 3 or TAPS == 3:
+        taps_of(c, sums, 3, qt)
+    elif pt == 4:
+        taps_of(c, sums, 4, qt)
+    else:
+        taps_of(c, sums, 5, qt)
+
+
+cdef struct WeightMemory:
+    # What one thread needs for an item, and the row of zeros that all share.
+    const real **y_rows
+    const real **x_rows
+    const real **y_table
+    const real **x_table
+    real *y_copy
+    real *x_copy
+    total *sums  # [part][TAPS * TAPS][LANES]
+    const real *zeros
+
+
+cdef void weight_columns(
+    const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int pt, Py_ssize_t columns
+) noexcept nogil:
+    """Each part of the filter's columns over the columns that the tables point at."""
+    cdef Py_ssize_t part, parts = parts_in(p.b, TAPS), end
+    cdef Columns c
+    c.y_rows = memory.y_table
+    c.x_rows = memory.x_table
+    c.steps = steps
+    c.count = columns
+    for part in range(parts):
+        c.q = part * p.b // parts
+        end = (part + 1) * p.b // parts
+        any_taps(&c, memory.sums + part * TAPS * TAPS * LANES, pt, <int> (end - c.q))
+
+
+cdef void weight_in_place(
+    const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int pt,
+    Py_ssize_t first, Py_ssize_t last
+) noexcept nogil:
+    cdef Py_ssize_t r, begin = first
+    cdef const real *row
+    while begin < last:
+        for r in range(steps * RS):
+            row = memory.y_rows[r]
+            memory.y_table[r] = memory.zeros if row == NULL else row + begin
+        for r in range(steps * RS + pt - 1):
+            row = memory.x_rows[r]
+            memory.x_table[r] = memory.zeros if row == NULL else row + begin - p.left
+        weight_columns(p, memory, steps, pt, min(p.strip, last - begin))
+        begin += p.strip
+
+
+cdef void weight_from_copies(
+    const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int pt,
+    Py_ssize_t first, Py_ssize_t last
+) noexcept nogil:
+    cdef Py_ssize_t r, columns, begin = first
+    while begin < last:
+        columns = vectors_in(min(last - begin, <Py_ssize_t> CHUNK)) * LANES
+        for r in range(steps * RS):
+            memory.y_table[r] = memory.zeros
+        for r in range(steps * RS + pt - 1):
+            memory.x_table[r] = memory.zeros
+        copy_padded(
+            memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * RS,
+            last, begin, columns, ZEROS,
+        )
+        copy_padded(
+            memory.x_copy, CHUNK + MAX_FILTER, memory.x_table, memory.x_rows, steps * RS + pt - 1,
+            p.n, begin - p.left, columns + p.b - 1, p.mode,
+        )
+        weight_columns(p, memory, steps, pt, columns)
+        begin += CHUNK
+
+
+cdef void weight_item(
+    const Plane *p, Py_ssize_t item, total *sums, const WeightMemory *memory
+) noexcept nogil:
+    """A few rows of dW over one band; item counts bands, then parts of the filter's rows."""
+    cdef Py_ssize_t parts = parts_in(p.a, TAPS), part = item % parts, i = item // parts * p.band
+    cdef Py_ssize_t rows = min(p.band, p.oh - i), steps = parts_in(rows, RS)
+    cdef Py_ssize_t k = part * p.a // parts
+    cdef int pt = <int> ((part + 1) * p.a // parts - k)
+    cdef Py_ssize_t first = 0, last = p.ow, left, right, r, q, t, lane, width
+    cdef total s
+    memset(memory.sums, 0, parts_in(p.b, TAPS) * TAPS * TAPS * LANES * sizeof(total))
+    for r in range(steps * RS):
+        memory.y_rows[r] = <const real *> p.y + (i + r) * p.y_pitch if r < rows else NULL
+    point_at_rows(p, memory.x_rows, i - p.top + k, rows + pt - 1)
+    for r in range(rows + pt - 1, steps * RS + pt - 1):
+        memory.x_rows[r] = NULL
+    if p.mode == ZEROS:  # columns that meet X at all
+        first = max(p.left - p.b + 1, 0)
+        last = max(min(p.n + p.left, p.ow), first)
+    left = first + vectors_in(max(p.left - first, 0)) * LANES  # from here to right in place
+    right = left + (min(p.n + p.left - p.b + 1, last) - left) // LANES * LANES
+    if right > left:
+        weight_from_copies(p, memory, steps, pt, first, left)
+        weight_in_place(p, memory, steps, pt, left, right)
+        weight_from_copies(p, memory, steps, pt, right, last)
+    else:
+        weight_from_copies(p, memory, steps, pt, first, last)
+    parts = parts_in(p.b, TAPS)
+    for part in range(parts):
+        q = part * p.b // parts
+        width = (part + 1) * p.b // parts - q
+        for t in range(pt * width):
+            s = 0
+            for lane in range(LANES):
+                s += memory.sums[(part * TAPS * TAPS + t) * LANES + lane]
+            sums[(k + t // width) * p.b + q + t % width] = s
+
+
+cdef void weight_share(
+    const Plane *p, Py_ssize_t thread, total *sums, char *scratch, const real *zeros
+) noexcept nogil:
+    """The items that one thread works on."""
+    cdef Py_ssize_t parts = parts_in(p.a, TAPS), items = parts_in(p.oh, p.band) * parts
+    cdef Py_ssize_t rows = weight_rows(p), item
+    cdef WeightMemory memory
+    memory.y_rows = <const real **> scratch
+    memory.x_rows = memory.y_rows + rows
+    memory.y_table = memory.x_rows + rows
+    memory.x_table = memory.y_table + rows
+    memory.sums = <total *> (memory.x_table + rows)
+    memory.y_copy = <real *> (memory.sums + parts_in(p.b, TAPS) * TAPS * TAPS * LANES)
+    memory.x_copy = memory.y_copy + rows * CHUNK
+    memory.zeros = zeros
+    for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
+        weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
+
+
+cdef inline Py_ssize_t weight_rows(const Plane *p) noexcept nogil:
+    return (p.band + RS + TAPS + 7) // 8 * 8
+
+
+cdef size_t weight_bytes(const Plane *p) noexcept nogil:
+    """What one thread needs."""
+    return aligned(
+        weight_rows(p) * (4 * sizeof(void *) + (2 * CHUNK + MAX_FILTER) * sizeof(real))
+        + parts_in(p.b, TAPS) * TAPS * TAPS * LANES * sizeof(total)
+        + LANES * sizeof(real)
+    )
+
+
+cdef void weight_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept nogil:
+    """One tap of dW with nothing but its own terms in the sum, for inputs that are not finite."""
+    cdef Py_ssize_t i, j, r
+    cdef Py_ssize_t begin = min(max(p.left - q, 0), p.ow)
+    cdef Py_ssize_t end = max(min(p.n + p.left - q, p.ow), begin)
+    cdef const real *x
+    cdef const real *y
+    cdef total s = 0
+    for i in range(p.oh):
+        r = source(i - p.top + k, p.m, p.mode)
+        if r < 0:
+            continue
+        x = <const real *> p.x + r * p.x_pitch
+        y = <const real *> p.y + i * p.y_pitch
+        s += row_dot(x + begin - p.left + q, y + begin, end - begin, 1)
+        if p.mode != ZEROS:
+            for j in range(begin):
+                s += x[source(j - p.left + q, p.n, p.mode)] * y[j]
+            for j in range(end, p.ow):
+                s += x[source(j - p.left + q, p.n, p.mode)] * y[j]
+    (<real *> p.w)[k * p.w_row + q * p.w_col] = <real> s
+
+
+cdef int weight(const Plane *plane) noexcept nogil:
+    cdef Plane p = plane[0]
+    cdef Py_ssize_t thread, k, band, bands
+    cdef size_t bytes, zeros_bytes, sums_bytes
+    cdef char *memory
+    cdef real *zeros
+    cdef total *sums
+    cdef char *scratch
+    cdef total s
+    p.band = parts_in(min(p.band, p.oh), RS) * RS
+    p.strip = vectors_in(p.strip) * LANES
+    bands = parts_in(p.oh, p.band)
+    bytes = weight_bytes(&p)
+    zeros_bytes = aligned(
+        (max(min(p.strip, p.ow), <Py_ssize_t> CHUNK) + p.b + LANES) * sizeof(real)
+    )
+    sums_bytes = aligned(bands * p.a * p.b * sizeof(total))
+    memory = <char *> malloc(64 + zeros_bytes + sums_bytes + p.threads * bytes)
+    if memory == NULL:
+        return -1
+    zeros = <real *> align(memory)
+    sums = <total *> (align(memory) + zeros_bytes)
+    scratch = align(memory) + zeros_bytes + sums_bytes
+    memset(zeros, 0, zeros_bytes)
+    if p.threads == 1:
+        weight_share(&p, 0, sums, scratch, zeros)
+    else:
+        for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
+            weight_share(&p, thread, sums, scratch + thread * bytes, zeros)
+    for k in range(p.a * p.b):
+        s = 0
+        for band in range(bands):
+            s += sums[band * p.a * p.b + k]
+        (<real *> p.w)[k // p.b * p.w_row + k % p.b * p.w_col] = <real> s
+    free(memory)
+    if not is_finite(<const real *> p.w, p.a, p.b, p.w_row, p.w_col):
+        for k in prange(p.a * p.b, num_threads=<int> p.threads, schedule="static"):
+            weight_exactly(&p, k // p.b, k % p.b)
+    return 0
