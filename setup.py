@@ -41,15 +41,17 @@ def extension(name: str, source: str, **options: object) -> Extension:
     """One cythonized module. Each has a folder of its own, or the C files overwrite each other."""
     bare = Extension(f"conv2d.{name}", [f"pyx/{source}.pyx"])
     messages = io.StringIO()
-    with contextlib.redirect_stderr(messages):
-        module = cythonize(
-            [bare],
-            build_dir=f"build/cython/{name}",
-            include_path=["pyx"],
-            compiler_directives=DIRECTIVES,
-            quiet=True,
-        )[0]
-    sys.stderr.write(messages.getvalue())
+    try:
+        with contextlib.redirect_stderr(messages):
+            module = cythonize(
+                [bare],
+                build_dir=f"build/cython/{name}",
+                include_path=["pyx"],
+                compiler_directives=DIRECTIVES,
+                quiet=True,
+            )[0]
+    finally:
+        sys.stderr.write(messages.getvalue())
     if STRICT and messages.getvalue():
         raise SystemExit("CONV2D_STRICT=1 refuses warnings and performance hints of Cython")
     module.include_dirs = ["pyx", numpy.get_include()]

@@ -267,7 +267,7 @@ cdef void correlate_rows(
         s.y_pitch = LANES if p.ow < LANES else p.y_pitch
         s.rows = x_rows
         if cut.edge > 0:
-            edges(p, l, &s, rows, padded_rows, padded)
+            edges(p, cut, &s, rows, padded_rows, padded)
         for k in range(met):
             if x_rows[k] != NULL:
                 x_rows[k] += cut.edge * LANES - p.left
@@ -311,7 +311,7 @@ cdef void correlate_share(
     if exactly:
         correlate_rows_exactly(p, first, last)
     else:
-        correlate_rows(p, l, first, last, scratch + thread * cut.bytes)
+        correlate_rows(p, cut, first, last, scratch + thread * cut.bytes)
 
 
 cdef int correlate(const Plane *plane) noexcept nogil:
