@@ -4,13 +4,13 @@
 #
 # A tile is MR rows x NV vectors of Y in registers. Each vector of X is loaded once for each filter
 # column q and used for every tile row that its row meets. In a strip of columns the MR + a - 1
-# rows of X stay in L2. The sum goes over p, then q, in groups of BLOCK filter rows (a sequential
+# rows of X stay in L2. The sum goes over p, then q, in groups of filter rows (a sequential
 # sum over a large filter loses digits), the same for every element, wherever it lies in a tile.
 # The columns whose window leaves X are read from a padded copy, in pairs of a left and a right
 # vector. Rows of zeros are skipped. Each thread writes rows of its own.
 
 cdef enum:
-    BLOCK = 16  # filter rows a group
+    GROUP = 16  # filter rows whose products are summed before they join the others
     PADDED = 64  # columns of Y on either side that one padded copy serves
 
 
@@ -20,14 +20,14 @@ cdef struct Strip:
     Py_ssize_t a, b
     real *y
     Py_ssize_t y_pitch
-    Py_ssize_t x_step, y_step  # from one vector of a tile to the next
+    Py_ssize_t x_step, y_step  # from a left to a right vector, in `tiles_apart`
     int live  # rows of the tile that are rows of Y
     real bias
 
 
 cdef inline void meet(
-    vec *acc, const Strip *s, const real **rows, const real *w, Py_ssize_t r, Py_ssize_t j,
-    int nv, int first, int last
+    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t r, Py_ssize_t j,
+    int nv, Py_ssize_t x_step, int first, int last
 ) noexcept nogil:
     """Row r of X into the tile rows first <= t < last."""
     cdef Py_ssize_t q
@@ -38,99 +38,123 @@ cdef inline void meet(
     if row == NULL:
         return
     row += j
-    w += r * s.b
-    for q in range(s.b):
+    w += r * b
+    for q in range(b):
         for v in range(nv):
-            x[v] = load(row + q + v * s.x_step)
+            x[v] = load(row + q + v * x_step)
         for t in range(MR):
             if first <= t < last:
-                tap = splat(w[q - t * s.b])
+                tap = splat(w[q - t * b])
                 for v in range(nv):
                     acc[t * NV + v] = acc[t * NV + v] + tap * x[v]
 
 
 cdef inline void meet_few(
-    vec *acc, const Strip *s, const real **rows, const real *w, Py_ssize_t j, int nv, int a
+    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
+    int nv, Py_ssize_t x_step, int a
 ) noexcept nogil:
     """All rows of X that a filter of a < MR rows meets.
 
     Written out, as gcc 12 keeps acc in memory where the rows are a loop.
     """
-    meet(acc, s, rows, w, 0, j, nv, 0, 1)
-    meet(acc, s, rows, w, 1, j, nv, max(2 - a, 0), 2)
-    meet(acc, s, rows, w, 2, j, nv, max(3 - a, 0), 3)
-    meet(acc, s, rows, w, 3, j, nv, max(4 - a, 0), 4)
-    meet(acc, s, rows, w, 4, j, nv, max(5 - a, 0), 5)
-    meet(acc, s, rows, w, 5, j, nv, max(6 - a, 0), 6)
+    meet(acc, rows, w, b, 0, j, nv, x_step, 0, 1)
+    meet(acc, rows, w, b, 1, j, nv, x_step, max(2 - a, 0), 2)
+    meet(acc, rows, w, b, 2, j, nv, x_step, max(3 - a, 0), 3)
+    meet(acc, rows, w, b, 3, j, nv, x_step, max(4 - a, 0), 4)
+    meet(acc, rows, w, b, 4, j, nv, x_step, max(5 - a, 0), 5)
+    meet(acc, rows, w, b, 5, j, nv, x_step, max(6 - a, 0), 6)
     if a > 1:
-        meet(acc, s, rows, w, 6, j, nv, 7 - a, 6)
+        meet(acc, rows, w, b, 6, j, nv, x_step, 7 - a, 6)
     if a > 2:
-        meet(acc, s, rows, w, 7, j, nv, 8 - a, 6)
+        meet(acc, rows, w, b, 7, j, nv, x_step, 8 - a, 6)
     if a > 3:
-        meet(acc, s, rows, w, 8, j, nv, 9 - a, 6)
+        meet(acc, rows, w, b, 8, j, nv, x_step, 9 - a, 6)
     if a > 4:
-        meet(acc, s, rows, w, 9, j, nv, 10 - a, 6)
+        meet(acc, rows, w, b, 9, j, nv, x_step, 10 - a, 6)
+
+
+cdef inline void meet_many(
+    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
+    int nv, Py_ssize_t x_step, Py_ssize_t a
+) noexcept nogil:
+    """All rows of X that a filter of a >= MR rows meets."""
+    cdef Py_ssize_t r
+    meet(acc, rows, w, b, 0, j, nv, x_step, 0, 1)
+    meet(acc, rows, w, b, 1, j, nv, x_step, 0, 2)
+    meet(acc, rows, w, b, 2, j, nv, x_step, 0, 3)
+    meet(acc, rows, w, b, 3, j, nv, x_step, 0, 4)
+    meet(acc, rows, w, b, 4, j, nv, x_step, 0, 5)
+    for r in range(5, a):
+        meet(acc, rows, w, b, r, j, nv, x_step, 0, 6)
+    meet(acc, rows, w, b, a, j, nv, x_step, 1, 6)
+    meet(acc, rows, w, b, a + 1, j, nv, x_step, 2, 6)
+    meet(acc, rows, w, b, a + 2, j, nv, x_step, 3, 6)
+    meet(acc, rows, w, b, a + 3, j, nv, x_step, 4, 6)
+    meet(acc, rows, w, b, a + 4, j, nv, x_step, 5, 6)
 
 
 cdef inline void meet_all(
-    vec *acc, const Strip *s, const real **rows, const real *w, Py_ssize_t j, int nv, Py_ssize_t a
+    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
+    int nv, Py_ssize_t x_step, Py_ssize_t a
 ) noexcept nogil:
     """All rows of X that a filter of a rows meets."""
-    cdef Py_ssize_t r
     if a == 1:
-        meet_few(acc, s, rows, w, j, nv, 1)
+        meet_few(acc, rows, w, b, j, nv, x_step, 1)
     elif a == 2:
-        meet_few(acc, s, rows, w, j, nv, 2)
+        meet_few(acc, rows, w, b, j, nv, x_step, 2)
     elif a == 3:
-        meet_few(acc, s, rows, w, j, nv, 3)
+        meet_few(acc, rows, w, b, j, nv, x_step, 3)
     elif a == 4:
-        meet_few(acc, s, rows, w, j, nv, 4)
+        meet_few(acc, rows, w, b, j, nv, x_step, 4)
     elif a == 5:
-        meet_few(acc, s, rows, w, j, nv, 5)
+        meet_few(acc, rows, w, b, j, nv, x_step, 5)
     else:
-        meet(acc, s, rows, w, 0, j, nv, 0, 1)
-        meet(acc, s, rows, w, 1, j, nv, 0, 2)
-        meet(acc, s, rows, w, 2, j, nv, 0, 3)
-        meet(acc, s, rows, w, 3, j, nv, 0, 4)
-        meet(acc, s, rows, w, 4, j, nv, 0, 5)
-        for r in range(5, a):
-            meet(acc, s, rows, w, r, j, nv, 0, 6)
-        meet(acc, s, rows, w, a, j, nv, 1, 6)
-        meet(acc, s, rows, w, a + 1, j, nv, 2, 6)
-        meet(acc, s, rows, w, a + 2, j, nv, 3, 6)
-        meet(acc, s, rows, w, a + 3, j, nv, 4, 6)
-        meet(acc, s, rows, w, a + 4, j, nv, 5, 6)
+        meet_many(acc, rows, w, b, j, nv, x_step, a)
+
+
+cdef inline void meet_groups(
+    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
+    int nv, Py_ssize_t x_step, Py_ssize_t a
+) noexcept nogil:
+    """The same for a > GROUP, in groups of rows that are summed apart, then together."""
+    cdef vec sums[MR * NV]
+    cdef Py_ssize_t group, groups = parts_in(a, GROUP), first, last
+    cdef int t
+    for t in range(MR * NV):
+        sums[t] = splat(0)
+    for group in range(groups):
+        first = group * a // groups
+        last = (group + 1) * a // groups
+        meet_many(acc, rows + first, w + first * b, b, j, nv, x_step, last - first)
+        for t in range(MR * NV):
+            sums[t] = sums[t] + acc[t]
+            acc[t] = splat(0)
+    for t in range(MR * NV):
+        acc[t] = sums[t]
 
 
 cdef inline Py_ssize_t tiles(
-    const Strip *s, Py_ssize_t j, Py_ssize_t end, int nv, Py_ssize_t step
+    const Strip *s, Py_ssize_t j, Py_ssize_t end, int nv,
+    Py_ssize_t step, Py_ssize_t x_step, Py_ssize_t y_step, bint tall
 ) noexcept nogil:
-    """Tiles of nv vectors from column j on, each `step` columns; returns the first column left."""
+    """Tiles of nv vectors from column j on, each `step` columns; returns the first column left.
+
+    Their vectors are x_step and y_step apart; what is constant here saves address registers.
+    """
     cdef vec acc[MR * NV]
-    cdef vec sums[MR * NV]
-    cdef Py_ssize_t p
     cdef int t, v
     while j + step <= end:
-        p = 0
-        while True:
-            for t in range(MR):
-                for v in range(nv):
-                    acc[t * NV + v] = splat(s.bias if p == 0 else 0)
-            meet_all(acc, s, s.rows + p, s.w + p * s.b, j, nv, min(s.a - p, <Py_ssize_t> BLOCK))
-            if p > 0:
-                for t in range(MR):
-                    for v in range(nv):
-                        acc[t * NV + v] = acc[t * NV + v] + sums[t * NV + v]
-            p += BLOCK
-            if p >= s.a:
-                break
-            for t in range(MR):
-                for v in range(nv):
-                    sums[t * NV + v] = acc[t * NV + v]
+        for t in range(MR):
+            for v in range(NV):
+                acc[t * NV + v] = splat(s.bias)
+        if tall:
+            meet_groups(acc, s.rows, s.w, s.b, j, nv, x_step, s.a)
+        else:
+            meet_all(acc, s.rows, s.w, s.b, j, nv, x_step, s.a)
         for t in range(MR):
             if t < s.live:
                 for v in range(nv):
-                    store(s.y + t * s.y_pitch + j + v * s.y_step, acc[t * NV + v])
+                    store(s.y + t * s.y_pitch + j + v * y_step, acc[t * NV + v])
         j += step
     return j
 
@@ -138,22 +162,40 @@ cdef inline Py_ssize_t tiles(
 ctypedef Py_ssize_t (*Tiles)(const Strip *, Py_ssize_t, Py_ssize_t) noexcept nogil
 
 cdef Py_ssize_t tiles_1(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
-    return tiles(s, j, end, 1, LANES)
+    return tiles(s, j, end, 1, LANES, LANES, LANES, False)
 
 cdef Py_ssize_t tiles_2(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
-    return tiles(s, j, end, 2, 2 * LANES)
+    return tiles(s, j, end, 2, 2 * LANES, LANES, LANES, False)
 
 cdef Py_ssize_t tiles_3(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
-    return tiles(s, j, end, min(3, NV), 3 * LANES)
+    return tiles(s, j, end, min(3, NV), 3 * LANES, LANES, LANES, False)
 
 cdef Py_ssize_t tiles_4(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
-    return tiles(s, j, end, min(4, NV), 4 * LANES)
+    return tiles(s, j, end, min(4, NV), 4 * LANES, LANES, LANES, False)
 
-cdef Py_ssize_t tiles_left_and_right(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
-    return tiles(s, j, end, 2, LANES)
+cdef Py_ssize_t tiles_apart(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles(s, j, end, 2, LANES, s.x_step, s.y_step, False)
 
-cdef Tiles TILES[5]
-TILES[:] = [NULL, tiles_1, tiles_2, tiles_3, tiles_4]
+cdef Py_ssize_t tall_tiles_1(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles(s, j, end, 1, LANES, LANES, LANES, True)
+
+cdef Py_ssize_t tall_tiles_2(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles(s, j, end, 2, 2 * LANES, LANES, LANES, True)
+
+cdef Py_ssize_t tall_tiles_3(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles(s, j, end, min(3, NV), 3 * LANES, LANES, LANES, True)
+
+cdef Py_ssize_t tall_tiles_4(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles(s, j, end, min(4, NV), 4 * LANES, LANES, LANES, True)
+
+cdef Py_ssize_t tall_tiles_apart(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles(s, j, end, 2, LANES, s.x_step, s.y_step, True)
+
+
+# By whether the filter has more than GROUP rows, and by vectors; first a left and a right one, apart.
+cdef Tiles TILES[2][5]
+TILES[0][:] = [tiles_apart, tiles_1, tiles_2, tiles_3, tiles_4]
+TILES[1][:] = [tall_tiles_apart, tall_tiles_1, tall_tiles_2, tall_tiles_3, tall_tiles_4]
 
 
 cdef void interior(
@@ -163,6 +205,7 @@ cdef void interior(
     cdef const real **x_rows = s.rows
     cdef real *y = s.y
     cdef Py_ssize_t strip, begin, end, tile, i, j, vectors
+    cdef Tiles *of_vectors = TILES[s.a > GROUP]
     for strip in range(parts_in(width, p.strip)):
         begin = strip * p.strip
         end = min(begin + p.strip, width)
@@ -171,13 +214,13 @@ cdef void interior(
             s.rows = x_rows + i
             s.y = y + i * s.y_pitch
             s.live = min(rows - i, <Py_ssize_t> MR)
-            j = TILES[NV](s, begin, end)
+            j = of_vectors[NV](s, begin, end)
             vectors = (end - j + LANES - 1) // LANES
             if vectors * LANES > end:  # no room to overlap what is on the left
-                j = TILES[vectors - 1](s, j, end)
+                j = of_vectors[vectors - 1](s, j, end)
                 vectors = 1
             if j < end:
-                TILES[vectors](s, end - vectors * LANES, end)
+                of_vectors[vectors](s, end - vectors * LANES, end)
 
 
 cdef struct Layout:
@@ -230,7 +273,7 @@ cdef void edges(
             s.rows = padded_rows + i
             s.y = y + i * s.y_pitch + begin
             s.live = min(rows - i, <Py_ssize_t> MR)
-            tiles_left_and_right(s, 0, columns)
+            TILES[s.a > GROUP][0](s, 0, columns)
         begin += PADDED
 
 
@@ -272,7 +315,6 @@ cdef void correlate_rows(
             if x_rows[k] != NULL:
                 x_rows[k] += cut.edge * LANES - p.left
         s.rows = x_rows
-        s.x_step = s.y_step = LANES
         s.y = (narrow if p.ow < LANES else y) + cut.edge * LANES
         interior(p, &s, rows, max(cut.width - 2 * cut.edge * LANES, 0))
         if p.ow < LANES:
