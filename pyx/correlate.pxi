@@ -16,7 +16,7 @@ cdef enum:
 
 cdef struct Strip:
     const real **rows  # of X: rows[r] meets W[r - t] in tile row t
-    const real *w  # packed, b taps a row
+    const real *w  # packed, a taps a column
     Py_ssize_t a, b
     real *y
     Py_ssize_t y_pitch
@@ -26,8 +26,8 @@ cdef struct Strip:
 
 
 cdef inline void meet(
-    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t r, Py_ssize_t j,
-    int nv, Py_ssize_t x_step, int first, int last
+    vec *acc, const real **rows, const real *w, Py_ssize_t w_pitch, Py_ssize_t b,
+    Py_ssize_t r, Py_ssize_t j, int nv, Py_ssize_t x_step, int first, int last
 ) noexcept nogil:
     """Row r of X into the tile rows first <= t < last."""
     cdef Py_ssize_t q
@@ -38,83 +38,85 @@ cdef inline void meet(
     if row == NULL:
         return
     row += j
-    w += r * b
+    w += r
     for q in range(b):
         for v in range(nv):
-            x[v] = load(row + q + v * x_step)
+            x[v] = load(row + v * x_step)
         for t in range(MR):
             if first <= t < last:
-                tap = splat(w[q - t * b])
+                tap = splat(w[-t])
                 for v in range(nv):
                     acc[t * NV + v] = acc[t * NV + v] + tap * x[v]
+        row += 1
+        w += w_pitch
 
 
 cdef inline void meet_few(
-    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
-    int nv, Py_ssize_t x_step, int a
+    vec *acc, const real **rows, const real *w, Py_ssize_t w_pitch, Py_ssize_t b,
+    Py_ssize_t j, int nv, Py_ssize_t x_step, int a
 ) noexcept nogil:
     """All rows of X that a filter of a < MR rows meets.
 
     Written out, as gcc 12 keeps acc in memory where the rows are a loop.
     """
-    meet(acc, rows, w, b, 0, j, nv, x_step, 0, 1)
-    meet(acc, rows, w, b, 1, j, nv, x_step, max(2 - a, 0), 2)
-    meet(acc, rows, w, b, 2, j, nv, x_step, max(3 - a, 0), 3)
-    meet(acc, rows, w, b, 3, j, nv, x_step, max(4 - a, 0), 4)
-    meet(acc, rows, w, b, 4, j, nv, x_step, max(5 - a, 0), 5)
-    meet(acc, rows, w, b, 5, j, nv, x_step, max(6 - a, 0), 6)
+    meet(acc, rows, w, w_pitch, b, 0, j, nv, x_step, 0, 1)
+    meet(acc, rows, w, w_pitch, b, 1, j, nv, x_step, max(2 - a, 0), 2)
+    meet(acc, rows, w, w_pitch, b, 2, j, nv, x_step, max(3 - a, 0), 3)
+    meet(acc, rows, w, w_pitch, b, 3, j, nv, x_step, max(4 - a, 0), 4)
+    meet(acc, rows, w, w_pitch, b, 4, j, nv, x_step, max(5 - a, 0), 5)
+    meet(acc, rows, w, w_pitch, b, 5, j, nv, x_step, max(6 - a, 0), 6)
     if a > 1:
-        meet(acc, rows, w, b, 6, j, nv, x_step, 7 - a, 6)
+        meet(acc, rows, w, w_pitch, b, 6, j, nv, x_step, 7 - a, 6)
     if a > 2:
-        meet(acc, rows, w, b, 7, j, nv, x_step, 8 - a, 6)
+        meet(acc, rows, w, w_pitch, b, 7, j, nv, x_step, 8 - a, 6)
     if a > 3:
-        meet(acc, rows, w, b, 8, j, nv, x_step, 9 - a, 6)
+        meet(acc, rows, w, w_pitch, b, 8, j, nv, x_step, 9 - a, 6)
     if a > 4:
-        meet(acc, rows, w, b, 9, j, nv, x_step, 10 - a, 6)
+        meet(acc, rows, w, w_pitch, b, 9, j, nv, x_step, 10 - a, 6)
 
 
 cdef inline void meet_many(
-    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
-    int nv, Py_ssize_t x_step, Py_ssize_t a
+    vec *acc, const real **rows, const real *w, Py_ssize_t w_pitch, Py_ssize_t b,
+    Py_ssize_t j, int nv, Py_ssize_t x_step, Py_ssize_t a
 ) noexcept nogil:
     """All rows of X that a filter of a >= MR rows meets."""
     cdef Py_ssize_t r
-    meet(acc, rows, w, b, 0, j, nv, x_step, 0, 1)
-    meet(acc, rows, w, b, 1, j, nv, x_step, 0, 2)
-    meet(acc, rows, w, b, 2, j, nv, x_step, 0, 3)
-    meet(acc, rows, w, b, 3, j, nv, x_step, 0, 4)
-    meet(acc, rows, w, b, 4, j, nv, x_step, 0, 5)
+    meet(acc, rows, w, w_pitch, b, 0, j, nv, x_step, 0, 1)
+    meet(acc, rows, w, w_pitch, b, 1, j, nv, x_step, 0, 2)
+    meet(acc, rows, w, w_pitch, b, 2, j, nv, x_step, 0, 3)
+    meet(acc, rows, w, w_pitch, b, 3, j, nv, x_step, 0, 4)
+    meet(acc, rows, w, w_pitch, b, 4, j, nv, x_step, 0, 5)
     for r in range(5, a):
-        meet(acc, rows, w, b, r, j, nv, x_step, 0, 6)
-    meet(acc, rows, w, b, a, j, nv, x_step, 1, 6)
-    meet(acc, rows, w, b, a + 1, j, nv, x_step, 2, 6)
-    meet(acc, rows, w, b, a + 2, j, nv, x_step, 3, 6)
-    meet(acc, rows, w, b, a + 3, j, nv, x_step, 4, 6)
-    meet(acc, rows, w, b, a + 4, j, nv, x_step, 5, 6)
+        meet(acc, rows, w, w_pitch, b, r, j, nv, x_step, 0, 6)
+    meet(acc, rows, w, w_pitch, b, a, j, nv, x_step, 1, 6)
+    meet(acc, rows, w, w_pitch, b, a + 1, j, nv, x_step, 2, 6)
+    meet(acc, rows, w, w_pitch, b, a + 2, j, nv, x_step, 3, 6)
+    meet(acc, rows, w, w_pitch, b, a + 3, j, nv, x_step, 4, 6)
+    meet(acc, rows, w, w_pitch, b, a + 4, j, nv, x_step, 5, 6)
 
 
 cdef inline void meet_all(
-    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
-    int nv, Py_ssize_t x_step, Py_ssize_t a
+    vec *acc, const real **rows, const real *w, Py_ssize_t w_pitch, Py_ssize_t b,
+    Py_ssize_t j, int nv, Py_ssize_t x_step, Py_ssize_t a
 ) noexcept nogil:
     """All rows of X that a filter of a rows meets."""
     if a == 1:
-        meet_few(acc, rows, w, b, j, nv, x_step, 1)
+        meet_few(acc, rows, w, w_pitch, b, j, nv, x_step, 1)
     elif a == 2:
-        meet_few(acc, rows, w, b, j, nv, x_step, 2)
+        meet_few(acc, rows, w, w_pitch, b, j, nv, x_step, 2)
     elif a == 3:
-        meet_few(acc, rows, w, b, j, nv, x_step, 3)
+        meet_few(acc, rows, w, w_pitch, b, j, nv, x_step, 3)
     elif a == 4:
-        meet_few(acc, rows, w, b, j, nv, x_step, 4)
+        meet_few(acc, rows, w, w_pitch, b, j, nv, x_step, 4)
     elif a == 5:
-        meet_few(acc, rows, w, b, j, nv, x_step, 5)
+        meet_few(acc, rows, w, w_pitch, b, j, nv, x_step, 5)
     else:
-        meet_many(acc, rows, w, b, j, nv, x_step, a)
+        meet_many(acc, rows, w, w_pitch, b, j, nv, x_step, a)
 
 
 cdef inline void meet_groups(
-    vec *acc, const real **rows, const real *w, Py_ssize_t b, Py_ssize_t j,
-    int nv, Py_ssize_t x_step, Py_ssize_t a
+    vec *acc, const real **rows, const real *w, Py_ssize_t w_pitch, Py_ssize_t b,
+    Py_ssize_t j, int nv, Py_ssize_t x_step, Py_ssize_t a
 ) noexcept nogil:
     """The same for a > GROUP, in groups of rows that are summed apart, then together."""
     cdef vec sums[MR * NV]
@@ -125,7 +127,7 @@ cdef inline void meet_groups(
     for group in range(groups):
         first = group * a // groups
         last = (group + 1) * a // groups
-        meet_many(acc, rows + first, w + first * b, b, j, nv, x_step, last - first)
+        meet_many(acc, rows + first, w + first, w_pitch, b, j, nv, x_step, last - first)
         for t in range(MR * NV):
             sums[t] = sums[t] + acc[t]
             acc[t] = splat(0)
@@ -148,9 +150,9 @@ cdef inline Py_ssize_t tiles(
             for v in range(NV):
                 acc[t * NV + v] = splat(s.bias)
         if tall:
-            meet_groups(acc, s.rows, s.w, s.b, j, nv, x_step, s.a)
+            meet_groups(acc, s.rows, s.w, s.a, s.b, j, nv, x_step, s.a)
         else:
-            meet_all(acc, s.rows, s.w, s.b, j, nv, x_step, s.a)
+            meet_all(acc, s.rows, s.w, s.a, s.b, j, nv, x_step, s.a)
         for t in range(MR):
             if t < s.live:
                 for v in range(nv):
@@ -291,7 +293,7 @@ cdef void correlate_rows(
     cdef Strip s
     for k in range(p.a):
         for q in range(p.b):
-            w[k * p.b + q] = (<const real *> p.w)[k * p.w_row + q * p.w_col]
+            w[q * p.a + k] = (<const real *> p.w)[k * p.w_row + q * p.w_col]
     s.w = w
     s.a = p.a
     s.b = p.b
