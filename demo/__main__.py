@@ -22,7 +22,8 @@ def run(
     view: tuple[slice, slice],
     progress: Progress,
     steps: tuple[int, int] = (LEARN_STEPS, RESTORE_STEPS),
-    budget: float = 0.15,
+    budget: float = 0.1,
+    crop: int = speed.CROP,
 ) -> page.Results:
     """Learn the blur on the left half of the picture, undo it on the right; then the clock."""
     start = time.perf_counter()
@@ -39,7 +40,7 @@ def run(
     restored = tasks.restore(
         np.ascontiguousarray(shaken[:, half:]), learnt.found, picture[:, half:], restoring
     )
-    clock = speed.timings(picture, rng, budget)
+    clock = speed.timings(picture, rng, budget, crop)
     timings = list(progress.track(clock, total=speed.count(), description="Speed"))
     seconds = time.perf_counter() - start
     return page.Results(picture, view, known, learnt, restored, timings, seconds)

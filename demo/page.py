@@ -30,7 +30,7 @@ SNAPSHOTS = (1, 10, 50, 200)  # steps after which the filter is shown
 THEMES = {"light": ("#24292f", "#d5dbe1"), "dark": ("#e6edf3", "#39424d")}  # text, grid
 COLOURS = ("#8b949e", "#e3a008", "#d9733a", "#2f81f7", "#1fa99a")
 SETTINGS = {"font.size": 11, "svg.hashsalt": "conv2d", "axes.spines.top": False}
-SETTINGS |= {"axes.spines.right": False, "axes.grid.axis": "y", "axes.axisbelow": True}
+SETTINGS |= {"axes.spines.right": False, "axes.axisbelow": True}
 
 
 class Results(NamedTuple):
@@ -133,7 +133,7 @@ def loss_chart(losses: list[float]) -> Chart:
     return chart(draw, (5.6, 3.6))
 
 
-def speed_chart(timings: list[Timing]) -> Chart:
+def speed_chart(timings: list[Timing], limits: tuple[float, float]) -> Chart:
     """GFLOP/s of one pass."""
 
     def draw(axes: Axes) -> None:
@@ -144,22 +144,26 @@ def speed_chart(timings: list[Timing]) -> Chart:
             left = np.arange(len(rates)) + (place - (len(names) - 1) / 2) * width
             axes.bar(left, rates, width * 0.92, color=colour)
         axes.set_xticks(range(len(SIDES)), [rf"{side} $\times$ {side}" for side in SIDES])
-        axes.set(ylabel="GFLOP/s", yscale="log")
+        axes.set(ylabel="GFLOP/s", yscale="log", ylim=limits)
         axes.tick_params(axis="x", length=0)
-        axes.grid(visible=True)
+        axes.grid(visible=True, axis="y")
 
     return chart(draw, (4.2, 3.3))
 
 
 def speed_tables(timings: list[Timing]) -> list[dict[str, object]]:
     """For Y, dX and dW the chart, and a row for each implementation."""
+    rates = [timing.rate for timing in timings]
+    limits = min(rates) / 2, max(rates) * 1.5
     tables = []
     for of, meaning in PASSES.items():
         own = [timing for timing in timings if timing.of == of]
         rows: dict[str, list[Timing]] = {}
         for timing in own:
             rows.setdefault(timing.who, []).append(timing)
-        tables.append({"of": of, "meaning": meaning, "rows": rows, "chart": speed_chart(own)})
+        tables.append(
+            {"of": of, "meaning": meaning, "rows": rows, "chart": speed_chart(own, limits)}
+        )
     return tables
 
 

@@ -18,7 +18,7 @@ from conv2d import reference
 Array = NDArray[np.floating]
 Call = Callable[[], Array]
 
-PASSES = {"Y": "forward", "dX": "gradient in X", "dW": "gradient in W"}
+PASSES = {"Y": "forward pass", "dX": "gradient in X", "dW": "gradient in W"}
 SIDES = (3, 7, 15)  # of the filters
 CROP = 64  # rows and columns for pure Python
 
@@ -111,9 +111,7 @@ def relative_error(result: Array, truth: Array) -> float:
     return float(np.abs(result - truth).max() / np.abs(truth).max())
 
 
-def timings(
-    x: Array, rng: np.random.Generator, budget: float = 0.15, crop: int = CROP
-) -> Iterator[Timing]:
+def timings(x: Array, rng: np.random.Generator, budget: float, crop: int) -> Iterator[Timing]:
     """Every pass, filter and implementation, on the picture and a random filter and gradient."""
     dy = rng.standard_normal(x.shape, np.float32)
     part, dy_part = x[:crop, :crop], dy[:crop, :crop]

@@ -108,9 +108,25 @@ def known_filters(x: Plane) -> list[Filtered]:
     y |= {"blur": conv2d.conv2d(x, blur), "hook": conv2d.conv2d(x, hook())}
     bright = float(blobs.max()) / 3
     return [
-        Filtered("Identity", [identity], y["identity"], 0, 1, "A single 1: nothing changes."),
-        Filtered("Blur", [blur], y["blur"], 0, 1, "A mean that counts near pixels most."),
-        Filtered("Sharpen", [SHARPEN], y["sharp"], 0, 1, "Each pixel minus its neighbours."),
+        Filtered(
+            "Identity",
+            [identity],
+            y["identity"],
+            0,
+            1,
+            "A single 1: nothing changes. This is the original.",
+        ),
+        Filtered(
+            "Blur", [blur], y["blur"], 0, 1, "A mean that counts near pixels most: details melt."
+        ),
+        Filtered(
+            "Sharpen",
+            [SHARPEN],
+            y["sharp"],
+            0,
+            1,
+            "Each pixel pushed away from its neighbours: details and noise grow.",
+        ),
         Filtered("Sobel, across", [SOBEL], across, -2, 2, "Right minus left. Grey is no change."),
         Filtered("Sobel, down", [SOBEL.T], down, -2, 2, "Below minus above. Grey is no change."),
         Filtered(
@@ -119,18 +135,23 @@ def known_filters(x: Plane) -> list[Filtered]:
             np.hypot(across, down),
             0,
             2,
-            "Length of the two together: outlines light up.",
+            "The two taken together: outlines light up.",
         ),
         Filtered(
             "Spots",
             [blob_filter()],
             blobs,
             0,
-            high,
-            "Laplacian of Gaussian: small spots stand out.",
+            bright,
+            "Laplacian of Gaussian: small spots stay, wide ones fade. Brightened.",
         ),
         Filtered(
-            "A shaken camera", [hook()], y["hook"], 0, 1, "Every star takes the filter's shape."
+            "A shaken camera",
+            [hook()],
+            y["hook"],
+            0,
+            1,
+            "Every star takes the filter's shape. See section 2.",
         ),
     ]
 
