@@ -28,7 +28,11 @@ def run(
     """Learn the blur on the left half of the picture, undo it on the right; then the clock."""
     start = time.perf_counter()
     rng = np.random.default_rng(SEED)
-    known = list(progress.track(tasks.known_filters(picture), description="Known filters"))
+    known = list(
+        progress.track(
+            tasks.known_filters(picture), total=len(tasks.DRAWN), description="Known filters"
+        )
+    )
     true = tasks.hook()
     shaken = tasks.blurred(picture, true, rng)
     half = picture.shape[1] // 2

@@ -22,6 +22,16 @@ SMOOTHNESS = 3e-4
 SECOND_DIFFERENCES = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
 SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
+DRAWN = {  # the values drawn black and white, and what to look at
+    "Identity": (0, 1, "A single 1: nothing changes. This is the original."),
+    "Blur": (0, 1, "A mean that counts near pixels most: details melt."),
+    "Sharpen": (0, 1, "Each pixel pushed away from its neighbours: details and noise grow."),
+    "Sobel, across": (-2, 2, "Right minus left. Grey is no change."),
+    "Sobel, down": (-2, 2, "Below minus above. Grey is no change."),
+    "Edge strength": (0, 2, "The two taken together: outlines light up."),
+    "Spots": (0, 0.04, "Laplacian of Gaussian: small spots stay, wide ones fade. Brightened."),
+    "A shaken camera": (0, 1, "Every star takes the filter's shape. See section 2."),
+}
 
 
 class Filtered(NamedTuple):
@@ -96,64 +106,29 @@ def blob_filter(size: int = 13, sigma: float = 2.0) -> Plane:
     return (w - w.mean()).astype(np.float32)
 
 
-def known_filters(x: Plane) -> list[Filtered]:
-    """The picture through filters that everyone knows."""
-    bell = windows.gaussian(9, 2.0)
-    blur = (np.outer(bell, bell) / bell.sum() ** 2).astype(np.float32)
+def filter_bank() -> dict[str, list[Plane]]:
+    """Filters that everyone knows, by the names of DRAWN."""
     identity = np.zeros((3, 3), np.float32)
     identity[1, 1] = 1
-    blobs = conv2d.conv2d(x, blob_filter())
-    across, down = conv2d.conv2d(x, SOBEL), conv2d.conv2d(x, SOBEL.T)
-    y = {"identity": conv2d.conv2d(x, identity), "sharp": conv2d.conv2d(x, SHARPEN)}
-    y |= {"blur": conv2d.conv2d(x, blur), "hook": conv2d.conv2d(x, hook())}
-    bright = float(blobs.max()) / 3
-    return [
-        Filtered(
-            "Identity",
-            [identity],
-            y["identity"],
-            0,
-            1,
-            "A single 1: nothing changes. This is the original.",
-        ),
-        Filtered(
-            "Blur", [blur], y["blur"], 0, 1, "A mean that counts near pixels most: details melt."
-        ),
-        Filtered(
-            "Sharpen",
-            [SHARPEN],
-            y["sharp"],
-            0,
-            1,
-            "Each pixel pushed away from its neighbours: details and noise grow.",
-        ),
-        Filtered("Sobel, across", [SOBEL], across, -2, 2, "Right minus left. Grey is no change."),
-        Filtered("Sobel, down", [SOBEL.T], down, -2, 2, "Below minus above. Grey is no change."),
-        Filtered(
-            "Edge strength",
-            [SOBEL, SOBEL.T],
-            np.hypot(across, down),
-            0,
-            2,
-            "The two taken together: outlines light up.",
-        ),
-        Filtered(
-            "Spots",
-            [blob_filter()],
-            blobs,
-            0,
-            bright,
-            "Laplacian of Gaussian: small spots stay, wide ones fade. Brightened.",
-        ),
-        Filtered(
-            "A shaken camera",
-            [hook()],
-            y["hook"],
-            0,
-            1,
-            "Every star takes the filter's shape. See section 2.",
-        ),
-    ]
+    bell = windows.gaussian(9, 2.0)
+    return {
+        "Identity": [identity],
+        "Blur": [(np.outer(bell, bell) / bell.sum() ** 2).astype(np.float32)],
+        "Sharpen": [SHARPEN],
+        "Sobel, across": [SOBEL],
+        "Sobel, down": [SOBEL.T],
+        "Edge strength": [SOBEL, SOBEL.T],
+        "Spots": [blob_filter()],
+        "A shaken camera": [hook()],
+    }
+
+
+def known_filters(x: Plane) -> Iterator[Filtered]:
+    """The picture through each filter; of two filters, the length of what they give together."""
+    for name, filters in filter_bank().items():
+        results = [conv2d.conv2d(x, w) for w in filters]
+        picture = results[0] if len(results) == 1 else np.hypot(*results)
+        yield Filtered(name, filters, picture, *DRAWN[name])
 
 
 def blurred(x: Plane, w: Plane, rng: np.random.Generator) -> Plane:
