@@ -74,31 +74,92 @@ cdef inline void taps(const Columns *c, total *sums, int pt, int qt) noexcept no
         step = last
 
 
-cdef inline void taps_of(const Columns *c, total *sums, int pt, int qt) noexcept nogil:
-    if qt == 1:
-        taps(c, sums, pt, 1)
-    elif qt == 2:
-        taps(c, sums, pt, 2)
-    elif qt == 3 or TAPS == 3:
-        taps(c, sums, pt, 3)
-    elif qt == 4:
-        taps(c, sums, pt, 4)
-    else:
-        taps(c, sums, pt, 5)
+ctypedef void (*Taps)(const Columns *, total *) noexcept nogil
+
+# A function for each size: in one large function gcc 12 spills.
+
+cdef void taps_1x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 1, 1)
+
+cdef void taps_1x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 1, 2)
+
+cdef void taps_1x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 1, 3)
+
+cdef void taps_1x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 1, 4)
+
+cdef void taps_1x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 1, 5)
+
+cdef void taps_2x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 2, 1)
+
+cdef void taps_2x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 2, 2)
+
+cdef void taps_2x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 2, 3)
+
+cdef void taps_2x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 2, 4)
+
+cdef void taps_2x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 2, 5)
+
+cdef void taps_3x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 1)
+
+cdef void taps_3x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 2)
+
+cdef void taps_3x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 3)
+
+cdef void taps_3x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 4)
+
+cdef void taps_3x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 5)
+
+cdef void taps_4x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 1)
+
+cdef void taps_4x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 2)
+
+cdef void taps_4x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 3)
+
+cdef void taps_4x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 4)
+
+cdef void taps_4x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 5)
+
+cdef void taps_5x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 1)
+
+cdef void taps_5x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 2)
+
+cdef void taps_5x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 3)
+
+cdef void taps_5x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 4)
+
+cdef void taps_5x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 5)
 
 
-cdef void any_taps(const Columns *c, total *sums, int pt, int qt) noexcept nogil:
-    """`taps` compiled for each of the TAPS x TAPS sizes."""
-    if pt == 1:
-        taps_of(c, sums, 1, qt)
-    elif pt == 2:
-        taps_of(c, sums, 2, qt)
-    elif pt == 3 or TAPS == 3:
-        taps_of(c, sums, 3, qt)
-    elif pt == 4:
-        taps_of(c, sums, 4, qt)
-    else:
-        taps_of(c, sums, 5, qt)
+cdef Taps TAPS_OF[5][5]
+TAPS_OF[0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
+TAPS_OF[1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
+TAPS_OF[2][:] = [taps_3x1, taps_3x2, taps_3x3, taps_3x4, taps_3x5]
+TAPS_OF[3][:] = [taps_4x1, taps_4x2, taps_4x3, taps_4x4, taps_4x5]
+TAPS_OF[4][:] = [taps_5x1, taps_5x2, taps_5x3, taps_5x4, taps_5x5]
 
 
 cdef struct WeightMemory:
@@ -126,7 +187,7 @@ cdef void weight_columns(
     for part in range(parts):
         c.q = part * p.b // parts
         end = (part + 1) * p.b // parts
-        any_taps(&c, memory.sums + part * TAPS * TAPS * LANES, pt, <int> (end - c.q))
+        TAPS_OF[pt - 1][end - c.q - 1](&c, memory.sums + part * TAPS * TAPS * LANES)
 
 
 cdef void weight_in_place(
