@@ -21,6 +21,7 @@ cdef extern from "simd.h" nogil:
     vec load(const real *)
     void store(real *, vec)
     vec splat(real)
+    vec add_product(vec, vec, vec)
 
 
 cdef inline Py_ssize_t parts_in(Py_ssize_t count, Py_ssize_t size) noexcept nogil:

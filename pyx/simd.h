@@ -52,6 +52,14 @@ static inline vec load(const real *p)
 #endif
     return t;
 }
+static inline vec add_product(vec sum, vec a, vec b)
+{
+    sum += a * b;
+#ifdef KEEP
+    __asm__("" : KEEP(sum));
+#endif
+    return sum;
+}
 static inline void store(real *p, vec v) { *(vec *)p = v; }
 
 /* Register tiles. Y: MR rows x NV vectors of accumulators, NV vectors of X, one tap: 24 + 4 + 1 of 32

@@ -33,7 +33,7 @@ cdef inline void meet_y(
             x = load(x_rows[r] + j + q)
             for t in range(RS):
                 if 0 <= r - t < pt:
-                    acc[(r - t) * qt + q] = acc[(r - t) * qt + q] + y[t] * x
+                    acc[(r - t) * qt + q] = add_product(acc[(r - t) * qt + q], y[t], x)
 
 
 cdef inline void taps(const Columns *c, total *sums, int pt, int qt) noexcept nogil:
