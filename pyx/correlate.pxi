@@ -194,7 +194,7 @@ cdef Py_ssize_t tall_tiles_apart(const Strip *s, Py_ssize_t j, Py_ssize_t end) n
     return tiles(s, j, end, 2, LANES, s.x_step, s.y_step, True)
 
 
-# By whether the filter has more than GROUP rows, and by vectors; first a left and a right one, apart.
+# By whether the filter has more than GROUP rows, and by vectors; at 0 a left and a right one.
 cdef Tiles TILES[2][5]
 TILES[0][:] = [tiles_apart, tiles_1, tiles_2, tiles_3, tiles_4]
 TILES[1][:] = [tall_tiles_apart, tall_tiles_1, tall_tiles_2, tall_tiles_3, tall_tiles_4]
