@@ -106,8 +106,9 @@ class BuildModules(build_ext):
         super().build_extensions()
 
     def finalize_options(self) -> None:
-        """Keep the objects of a debug build apart."""
+        """Compile on all cores; keep the objects of a debug build apart."""
         super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
         if DEBUG:  # no object file of another build may serve
             self.build_temp = "build/debug"
             self.force = True
