@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ class Problem(NamedTuple):
 
     @property
     def settings(self):
+        """Arguments by name."""
         return {"padding": self.padding, "padding_mode": self.mode}
 
 
@@ -49,6 +50,7 @@ class Arrays(NamedTuple):
     dy: np.ndarray
 
     def astype(self, dtype):
+        """All in one type."""
         return Arrays(*(array.astype(dtype) for array in self))
 
 
@@ -61,6 +63,7 @@ class Answers(NamedTuple):
     db: np.ndarray
 
     def astype(self, dtype):
+        """All in one type."""
         with np.errstate(over="ignore"):
             return Answers(*(array.astype(dtype) for array in self))
 
@@ -82,9 +85,9 @@ def draw(problem, numbers):
     return Arrays(*(numbers(shape) for shape in (problem.x, problem.w, (), y_shape(problem))))
 
 
-@lru_cache(maxsize=None)
+@cache
 def small_integers(problem):
-    """Operands whose results are exact in every type but int8 and float16; never zero everywhere."""
+    """Operands whose results every type of 32 bits holds exactly."""
     rng = np.random.default_rng(zlib.crc32(repr(problem).encode()))
     return draw(problem, lambda shape: np.asarray(rng.integers(-4, 5, shape)))
 
@@ -96,13 +99,13 @@ def answer(arrays, problem):
     return Answers(y, *reference.conv2d_backward(dy, x, w, **problem.settings))
 
 
-@lru_cache(maxsize=None)
+@cache
 def exact_answer(problem):
     """What the oracle says of `small_integers`, in int64."""
     return answer(small_integers(problem), problem)
 
 
-@lru_cache(maxsize=None)
+@cache
 def terms(problem):
     """How many terms each element of each result adds up."""
     ones = draw(problem, lambda shape: np.ones(shape, np.int64))
@@ -158,6 +161,7 @@ class Guarded:
         return result
 
     def untouched(self):
+        """Whether nothing at all was written."""
         return self.buffer.tobytes() == self.before
 
 
@@ -198,9 +202,11 @@ class OnlyDLPack:
         self.array = array
 
     def __dlpack__(self, **settings):
+        """As the protocol asks."""
         return self.array.__dlpack__(**settings)
 
     def __dlpack_device__(self):
+        """As the protocol asks."""
         return self.array.__dlpack_device__()
 
 
