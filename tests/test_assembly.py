@@ -1,0 +1,131 @@
+"""The compiled inner loops are the register tiles of simd.h: as many FMAs, all in registers."""
+
+import functools
+import importlib.util
+import re
+import shutil
+import subprocess
+from typing import NamedTuple
+
+import pytest
+from helpers import BUILT, UNSANITIZED
+
+REGISTERS = {"v4": "zmm", "v3": "ymm", "v2": "xmm"}
+VECTORS = {"v4": 4, "v3": 2, "v2": 2}  # of a tile of Y, in each of its six rows
+TAPS = {"v4": 5, "v3": 3, "v2": 3}  # of a tile of dW, in both directions
+LEVELS = [level for level in BUILT if level in REGISTERS]
+# Rows of X met by tile rows: by six for each filter of 1 to 5 rows, then in the general case.
+MEETINGS = 6 * (1 + 2 + 3 + 4 + 5) + 36
+STEP = 4  # rows of dY in a step of dW
+pytestmark = [
+    UNSANITIZED,
+    pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump"),
+]
+
+
+class Instruction(NamedTuple):
+    """A line of a listing."""
+
+    address: int
+    name: str
+    operands: str
+
+
+@functools.cache
+def functions(element, level):
+    """Instructions of each function of a module."""
+    origin = importlib.util.find_spec(f"conv2d._planar_{element}_{level}").origin
+    command = ["objdump", "-d", "--no-show-raw-insn", origin]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found, lines = {}, []
+    for line in listing.splitlines():
+        if match := re.match(r"[0-9a-f]+ <(.*)>:$", line):
+            name = match[1].split(f"_planar_{element}_{level}_")[-1].split(".")[0]
+            lines = found.setdefault(name, [])
+        elif match := re.match(r" *([0-9a-f]+):\t(\S+) *(.*)", line):
+            lines.append(Instruction(int(match[1], 16), match[2], match[3]))
+    return found
+
+
+def inner_loops(instructions):
+    """The bodies of loops that hold no other loop, between a jump backwards and where it goes."""
+    spans = [
+        (int(i.operands.split()[0], 16), i.address)
+        for i in instructions
+        if i.name[0] == "j" and re.match(r"[0-9a-f]+ <", i.operands)
+    ]
+    loops = {(first, last) for first, last in spans if first <= last}
+    for first, last in loops:
+        if not any(first <= a and b <= last and (a, b) != (first, last) for a, b in loops):
+            yield [i for i in instructions if first <= i.address <= last]
+
+
+def products(instructions, element, level):
+    """Multiplications of whole vectors, with the addition in the same instruction or in another."""
+    kind = {"f32": "s", "f64": "d"}[element]
+    name = rf"mulp{kind}" if level == "v2" else rf"vfmadd\d+p{kind}"
+    wide = [i for i in instructions if REGISTERS[level] in i.operands]
+    if level == "v2":
+        sums = sum(i.name == f"addp{kind}" for i in wide)
+        assert sums >= sum(i.name == name for i in wide)
+    return sum(re.fullmatch(name, i.name) is not None for i in wide)
+
+
+def on_stack(instructions, level):
+    """Whole vectors that are read from the stack or written there."""
+    return sum(
+        REGISTERS[level] in i.operands and re.search(r"\(%r[sb]p", i.operands) is not None
+        for i in instructions
+    )
+
+
+def hot_loops(name, element, level):
+    """Products of a function, and of its inner loops; and the vectors these have on the stack."""
+    whole = functions(element, level)[name]
+    loops = [loop for loop in inner_loops(whole) if products(loop, element, level)]
+    counts = [(products(loop, element, level), on_stack(loop, level)) for loop in loops]
+    return products(whole, element, level), counts
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize("name", ["tiles_2", "tiles_4", "tiles_apart"])
+def test_tiles_of_y(name, element, level):
+    """All products are in inner loops, over the filter's columns; nothing goes to the stack.
+
+    On v2, whose products take a register more, gcc 12 moves up to ten vectors in a function.
+    """
+    vectors = VECTORS[level] if name == "tiles_4" else 2
+    total, loops = hot_loops(name, element, level)
+    assert total == sum(count for count, _ in loops) == MEETINGS * vectors
+    assert max(count for count, _ in loops) == 6 * vectors
+    assert on_stack(functions(element, level)[name], level) <= (10 if level == "v2" else 0)
+
+
+# Vectors on the stack for each product of an inner loop: as gcc 12 has it, 0 on the whole on v3 and
+# up to 31 for the 36 products of 3x3 taps on v2, whose products take a register more.
+SPILLED = {"v4": 0.25, "v3": 0, "v2": 0.9}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+def test_tiles_of_dw(element, level):
+    """One inner loop for each number of rows and columns of taps, and all products in these."""
+    total, loops = hot_loops("any_taps", element, level)
+    sizes = range(1, TAPS[level] + 1)
+    assert sorted(n for n, _ in loops) == sorted(STEP * p * q for p in sizes for q in sizes)
+    assert total == sum(count for count, _ in loops)
+    for count, stack in loops:
+        assert stack <= SPILLED[level] * count
+    if level == "v4":
+        assert dict(loops)[STEP * TAPS[level] ** 2] == 0
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+def test_no_wider_than_the_level(element, level):
+    """A module that is chosen for a CPU has no instruction of a better one."""
+    wider = {"v4": (), "v3": ("zmm",), "v2": ("zmm", "ymm")}[level]
+    for name, instructions in functions(element, level).items():
+        for instruction in instructions:
+            assert not any(w in instruction.operands for w in wider), (name, instruction)

@@ -1,0 +1,155 @@
+"""Errors are ValueError for shapes and values, TypeError for types, and name what came."""
+
+import numpy as np
+import pytest
+from helpers import MODES
+
+import conv2d
+
+X, W, LAYER = np.ones((6, 8)), np.ones((3, 4)), np.ones((2, 6, 8))
+BOTH = r"\(.*\(6, 8\).*\({}\)\)$"  # both shapes
+FORWARD = [
+    (X, W, {"padding": (1, 2, 3, 4)}, ValueError, r"^padding .*\(1, 2, 3, 4\).*ONNX.*\(\(top, bot"),
+    (X, W, {"padding": [1, 2, 3, 4]}, ValueError, r"^padding .*\[1, 2, 3, 4\].*ONNX"),
+    (X, W, {"padding": np.arange(4)}, ValueError, r"^padding .*ONNX"),
+    (X, W, {"padding": "circular"}, ValueError, r"^padding .*'circular'.*same_lower"),
+    (X, W, {"padding": -1}, ValueError, r"^padding .*-1.*negative"),
+    (X, W, {"padding": (0, -1)}, ValueError, r"^padding .*\(0, -1\).*negative"),
+    (X, W, {"padding": ((0, 0), (0, -1))}, ValueError, r"^padding .*-1.*negative"),
+    (X, W, {"padding": (1, (2, 3))}, ValueError, r"^padding "),
+    (X, W, {"padding": (1, 2, 3)}, ValueError, r"^padding .*\(1, 2, 3\)"),
+    (X, W, {"padding": ()}, ValueError, r"^padding "),
+    (X, W, {"padding": ((1, 2, 3), (1, 2))}, ValueError, r"^padding "),
+    (X, W, {"padding": 1.5}, TypeError, r"^padding .*1\.5"),
+    (X, W, {"padding": None}, TypeError, r"^padding .*None"),
+    (X, W, {"padding": {}}, TypeError, r"^padding "),
+    (X, W, {"padding_mode": "circular"}, ValueError, r"^padding_mode .*'circular'.*wrap"),
+    (X, W, {"padding_mode": None}, TypeError, r"^padding_mode .*None"),
+    (X, W, {"padding_mode": 1}, TypeError, r"^padding_mode "),
+    (X, W, {"algorithm": "magic"}, ValueError, r"^algorithm .*'magic'.*direct"),
+    (X, W, {"algorithm": None}, TypeError, r"^algorithm .*None"),
+    (
+        X,
+        np.ones((7, 1)),
+        {"padding": "valid"},
+        ValueError,
+        r"^w has 7.* 6 .*" + BOTH.format("7, 1"),
+    ),
+    (X, np.ones((1, 9)), {"padding": 0}, ValueError, r"^w has 9.* 8 .*" + BOTH.format("1, 9")),
+    (X, np.ones((1, 9)), {"padding": (9, 0)}, ValueError, r"^w has 9.* 8 .*" + BOTH.format("1, 9")),
+    (X, W[:0], {}, ValueError, r"^w has no taps.*" + BOTH.format("0, 4")),
+    (X, W[:, :0], {}, ValueError, r"^w has no taps.*" + BOTH.format("3, 0")),
+    (X[0], W, {}, ValueError, r"^x .*\(8,\).*\(3, 4\)"),
+    (1.0, W, {}, ValueError, r"^x .*\(\).*\(3, 4\)"),
+    (X, W[0], {}, ValueError, r"^w .*" + BOTH.format("4,")),
+    (X, W[None, None], {}, ValueError, r"^w .*" + BOTH.format("1, 1, 3, 4")),
+    (X[None, None, None], W, {}, ValueError, r"^x .*\(1, 1, 1, 6, 8\).*\(3, 4\)"),
+    (X, W, {"b": [1.0, 2.0]}, ValueError, r"^b has shape \(2,\), expected .*\(1,\)"),
+    (X, W, {"b": [[1.0]]}, ValueError, r"^b has shape \(1, 1\), expected .*\(1,\)"),
+    (X, W, {"b": []}, ValueError, r"^b has shape \(0,\), expected .*\(1,\)"),
+    (X, W, {"b": "1"}, TypeError, r"^b has dtype"),
+    (X, W, {"b": True}, TypeError, r"^b has dtype bool"),
+]
+
+
+@pytest.mark.parametrize(("x", "w", "settings", "error", "message"), FORWARD)
+def test_forward(x, w, settings, error, message):
+    with pytest.raises(error, match=message):
+        conv2d.conv2d(x, w, **settings)
+
+
+SHARED = [case[2:] for case in FORWARD if case[0] is X and case[1] is W and "b" not in case[2]]
+
+
+@pytest.mark.parametrize(("settings", "error", "message"), SHARED)
+@pytest.mark.parametrize("name", ["conv2d_input", "conv2d_weight", "conv2d_backward"])
+def test_gradients_share_the_settings(name, settings, error, message):
+    arguments = {"conv2d_input": (X.shape, W, X), "conv2d_weight": (X, W.shape, X)}
+    with pytest.raises(error, match=message):
+        getattr(conv2d, name)(*arguments.get(name, (X, X, W)), **settings)
+
+
+HUGE = 2**70
+MORE = [
+    (
+        lambda: conv2d.conv2d_input((6, 8), W, X[:5]),
+        ValueError,
+        r"^dy .*\(5, 8\).*\(6, 8\).*\(3, 4",
+    ),
+    (lambda: conv2d.conv2d_weight(X, (3, 4), X[:5]), ValueError, r"^dy .*\(5, 8\).*\(6, 8\)"),
+    (lambda: conv2d.conv2d_backward(X[:5], X, W), ValueError, r"^dy .*\(5, 8\).*\(6, 8\).*\(3, 4"),
+    (lambda: conv2d.conv2d_backward(X[0], X, W), ValueError, r"^dy .*\(8,\).*\(6, 8\)"),
+    (lambda: conv2d.conv2d_input((6, -8), W, X), ValueError, r"^input_shape .*\(6, -8\)"),
+    (lambda: conv2d.conv2d_input((6, 8.0), W, X), TypeError, r"^input_shape .*8\.0"),
+    (lambda: conv2d.conv2d_input(6, W, X), TypeError, r"^input_shape .*6"),
+    (lambda: conv2d.conv2d_input("68", W, X), TypeError, r"^input_shape .*'68'"),
+    (lambda: conv2d.conv2d_input(None, W, X), TypeError, r"^input_shape .*None"),
+    (lambda: conv2d.conv2d_input((6,), W, X), ValueError, r"^input_shape .*\(6,\).*\(3, 4\)"),
+    (lambda: conv2d.conv2d_input((6, 8, 1), W, X), ValueError, r"^input_shape .*\(6, 8, 1\)"),
+    (lambda: conv2d.conv2d_input((HUGE, 8), W, X), ValueError, rf"{HUGE}"),
+    (
+        lambda: conv2d.conv2d_weight(X, (0, 4), X),
+        ValueError,
+        r"^weight_shape has no taps.*\(0, 4\)",
+    ),
+    (lambda: conv2d.conv2d_weight(X, (3, -4), X), ValueError, r"^weight_shape .*\(3, -4\)"),
+    (lambda: conv2d.conv2d_weight(X, (3, 4.0), X), TypeError, r"^weight_shape .*4\.0"),
+    (lambda: conv2d.conv2d_weight(X, (3,), X), ValueError, r"^weight_shape .*\(3,\)"),
+    (lambda: conv2d.conv2d_weight(X, (3, HUGE), X), ValueError, rf"{HUGE}"),
+    (
+        lambda: conv2d.conv2d_weight(X, (7, 1), X, padding=0),
+        ValueError,
+        r"^weight_shape has 7.* 6 ",
+    ),
+    (lambda: conv2d.conv2d_weight(X[0], (3, 4), X), ValueError, r"^x .*\(8,\)"),
+    (lambda: conv2d.conv2d_backward(X, X, W, need="dz"), ValueError, r"^need .*'dz'.*dx, dw, db"),
+    (lambda: conv2d.conv2d_backward(X, X, W, need=("dx", 1)), (ValueError, TypeError), r"^need "),
+    (lambda: conv2d.conv2d_backward(X, X, W, need=None), TypeError, r"^need .*None"),
+    (lambda: conv2d.conv2d_backward(X, X, W, out=X), TypeError, r"^out .*tuple"),
+    (lambda: conv2d.conv2d_backward(X, X, W, out=[None] * 3), TypeError, r"^out .*tuple"),
+    (lambda: conv2d.conv2d_backward(X, X, W, out=(X,)), ValueError, r"^out .*1.*three"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), MORE)
+def test_gradients(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize("shape", [(0, 8), (6, 0), (0, 0)])
+def test_an_empty_plane_has_nothing_to_repeat(shape, mode):
+    with pytest.raises(ValueError, match=rf"^padding_mode '{mode}'.*\({shape[0]}, {shape[1]}\)"):
+        conv2d.conv2d(np.ones(shape), W, padding_mode=mode)
+    with pytest.raises(ValueError, match=rf"^padding_mode '{mode}'"):
+        conv2d.conv2d_weight(np.ones(shape), (3, 4), np.ones(shape), padding_mode=mode)
+    with pytest.raises(ValueError, match=rf"^padding_mode '{mode}'"):
+        conv2d.conv2d_input(shape, W, np.ones(shape), padding_mode=mode)
+
+
+@pytest.mark.parametrize("padding", [np.int8(1), (np.int64(1), 1), [1, 1], [[1, 1], (1, 1)]])
+def test_padding_may_be_lists_and_numpy_ints(padding):
+    np.testing.assert_array_equal(
+        conv2d.conv2d(X, W, padding=padding), conv2d.conv2d(X, W, padding=1)
+    )
+
+
+@pytest.mark.parametrize("padding", [np.ones(2, int), np.ones((2, 2), int)])
+def test_padding_may_be_an_array(padding):
+    np.testing.assert_array_equal(
+        conv2d.conv2d(X, W, padding=padding), conv2d.conv2d(X, W, padding=1)
+    )
+
+
+def test_shapes_may_be_lists_arrays_and_numpy_ints():
+    dx, dw = conv2d.conv2d_input(X.shape, W, X), conv2d.conv2d_weight(X, W.shape, X)
+    for kind in (list, np.array, lambda shape: tuple(map(np.int32, shape))):
+        np.testing.assert_array_equal(conv2d.conv2d_input(kind(X.shape), W, X), dx)
+        np.testing.assert_array_equal(conv2d.conv2d_weight(X, kind(W.shape), X), dw)
+
+
+@pytest.mark.parametrize("padding", [2**40, 2**62, 2**70])
+def test_results_that_no_memory_holds(padding):
+    with pytest.raises((MemoryError, ValueError)):
+        conv2d.conv2d(X, W, padding=padding)

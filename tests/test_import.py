@@ -1,0 +1,60 @@
+"""Importing needs NumPy only, and takes at most 1.3 times what NumPy takes."""
+
+import os
+import sys
+
+import pytest
+from helpers import ROOT, UNSANITIZED, run_python
+
+BLOCKED = """
+import importlib.abc, sys
+allowed = {*sys.stdlib_module_names, "numpy", "conv2d"}
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        root = name.partition(".")[0]
+        if root not in allowed:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+import conv2d
+conv2d.conv2d([[1.0]], [[1.0]])
+"""
+
+
+def test_needs_numpy_only():
+    run_python(BLOCKED)
+
+
+def test_imports_little_beyond_numpy():
+    """One kernel module for each element type, and none of the levels that are not chosen."""
+    program = "import sys, conv2d; print(*(n for n in sys.modules if '_planar_' in n))"
+    names = run_python(program).split()
+    assert len(names) == len({name.rsplit("_", 1)[0] for name in names}) == 4
+
+
+TIME = "import time; a = time.perf_counter(); import {}; print(time.perf_counter() - a)"
+
+
+@UNSANITIZED
+def test_time(tmp_path):
+    """From bytecode, the least of several runs in turn: what is left when nothing else runs."""
+    cached = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    times = {"numpy": [], "conv2d": []}
+    run_python("import conv2d", **cached)
+    for _ in range(9):
+        for name, taken in times.items():
+            taken.append(float(run_python(TIME.format(name), **cached)))
+    assert min(times["conv2d"]) <= 1.3 * min(times["numpy"])
+
+
+@UNSANITIZED
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound is for these modules")
+def test_installs_less_than_10_megabytes():
+    total = sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(ROOT / "conv2d")
+        for name in names
+        if not name.endswith(".pyc")
+    )
+    assert total < 10_000_000

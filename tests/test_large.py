@@ -1,0 +1,119 @@
+"""Sizes past 2^31 elements are right, and memory that cannot be had is a MemoryError."""
+
+import mmap
+
+import numpy as np
+import pytest
+from helpers import UNSANITIZED, run_python
+
+import conv2d
+
+PITCH = 1 << 30  # elements from row to row: row 3 begins past 2^31 elements and 2^33 bytes
+NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+PLANE = np.arange(6 * 70).reshape(6, 70) % 11 - 5
+FILTER = np.arange(9).reshape(3, 3) - 3
+
+
+def far_rows(values, dtype):
+    """The plane with rows 4 or 8 GiB apart; only what is touched takes memory."""
+    rows, columns = values.shape
+    size = ((rows - 1) * PITCH + columns) * np.dtype(dtype).itemsize
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+    flat = np.frombuffer(memory, dtype)
+    strides = PITCH * flat.itemsize, flat.itemsize
+    plane = np.lib.stride_tricks.as_strided(flat, values.shape, strides)
+    plane[...] = values
+    return plane
+
+
+@UNSANITIZED
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_rows_far_apart(level, dtype, mode):
+    near_x, w = PLANE.astype(dtype), FILTER.astype(dtype)
+    x, out = far_rows(near_x, dtype), far_rows(np.zeros_like(near_x), dtype)
+    for name, arguments, near in (
+        ("conv2d", (x, w), (near_x, w)),
+        ("conv2d_input", (x.shape, w, x), (x.shape, w, near_x)),
+    ):
+        function = getattr(conv2d, name)
+        expected = function(*near, padding_mode=mode)
+        np.testing.assert_array_equal(function(*arguments, padding_mode=mode, out=out), expected)
+    dw = conv2d.conv2d_weight(x, w.shape, out, padding_mode=mode)
+    np.testing.assert_array_equal(
+        dw, conv2d.conv2d_weight(near_x, w.shape, out.copy(), padding_mode=mode)
+    )
+
+
+@UNSANITIZED
+def test_filter_far_apart():
+    w = far_rows(FILTER.astype("f4"), "f4")
+    x = PLANE.astype("f4")
+    np.testing.assert_array_equal(conv2d.conv2d(x, w), conv2d.conv2d(x, FILTER.astype("f4")))
+    out = far_rows(np.zeros((3, 3), "f4"), "f4")
+    np.testing.assert_array_equal(
+        conv2d.conv2d_weight(x, (3, 3), x, out=out), conv2d.conv2d_weight(x, (3, 3), x)
+    )
+
+
+@UNSANITIZED
+def test_many_elements():
+    """More than 2^31 in each plane, which is one row again and again: exact in float64."""
+    row = (np.arange(46_341) % 5 - 1).astype("f4")
+    x = np.broadcast_to(row, (46_500, row.size))
+    assert x.size > 1 << 31
+    exact = row.astype("i8")
+    dw = conv2d.conv2d_weight(x, (1, 3), x)
+    expected = [
+        len(x) * int((exact[:-1] * exact[1:]).sum()),
+        len(x) * int((exact * exact).sum()),
+        len(x) * int((exact[:-1] * exact[1:]).sum()),
+    ]
+    np.testing.assert_array_equal(dw[0], np.array(expected, "f4"))
+    db = conv2d.conv2d_backward(x, x, np.ones((1, 1), "f4"), need="db").db
+    assert db == np.float32(len(x) * int(exact.sum()))
+
+
+@UNSANITIZED
+def test_a_row_of_many_elements():
+    """More than 2^31 columns, of which two are not zero."""
+    size = (1 << 31) + 100
+    memory = mmap.mmap(-1, 4 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+    row = np.frombuffer(memory, "f4")[None]
+    row[0, -1], row[0, -3] = 3, 5
+    assert conv2d.conv2d_weight(row, (1, 5), row).tolist() == [[15, 0, 34, 0, 15]]
+    np.testing.assert_array_equal(conv2d.kernel.dot_grad_w(row, (1, 3), (0, size - 3)), [[5, 0, 3]])
+
+
+NO_MEMORY = """
+import resource
+import numpy as np
+import conv2d
+x, w = np.ones((2000, 2000)), np.ones((3, 3))
+y, dw = np.full_like(x, 7), np.full((64, 64), 7.0)
+small = np.ones((30, 30))
+conv2d.conv2d(small, w), conv2d.conv2d_weight(small, w.shape, small)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used, used))
+calls = {
+    "result": lambda: conv2d.conv2d(x, w),
+    "dx": lambda: conv2d.conv2d_input(x.shape, w, x),
+    "copy": lambda: conv2d.conv2d(x.T, w, out=y),
+    "workspace": lambda: conv2d.conv2d_weight(x, (64, 64), x, out=dw, num_threads=1),
+}
+for name, call in calls.items():
+    try:
+        call()
+        print(name, "got memory")
+    except MemoryError:
+        pass
+assert y.min() == y.max() == dw.min() == dw.max() == 7
+assert conv2d.conv2d(small, w)[5, 5] == 9
+"""
+
+
+@UNSANITIZED
+def test_no_memory():
+    """Also leaves `out` as it was, and the next call works."""
+    assert not run_python(NO_MEMORY)

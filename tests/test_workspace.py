@@ -1,0 +1,144 @@
+"""A call takes at most 32 MiB beyond its inputs and results, however large they are."""
+
+import pytest
+from helpers import UNSANITIZED, run_python
+
+MEASURE = """
+import numpy as np
+import conv2d
+
+def status(key):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
+
+def ones(*shape, dtype="f4"):
+    return np.ones(shape, dtype)
+
+small = ones(400, 400)
+conv2d.conv2d(small, small[:9, :9], num_threads=2)
+{arrays}
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # forgets the peak
+before = status("VmRSS")
+result = {call}
+made = sum(a.nbytes for a in [result] if out is None)
+print(conv2d.info()["workspace"], status("VmHWM") - before - made - {copies})
+"""
+CASES = {
+    "large": ("x, w, out = ones(3000, 3000), ones(9, 9), None", "conv2d.conv2d(x, w)", 0),
+    "many threads": (
+        "x, w, out = ones(3000, 3000), ones(63, 63), None",
+        "conv2d.conv2d(x, w[:3], num_threads=64)",
+        0,
+    ),
+    "tall dw": (
+        "x, out = ones(3_000_000, 4), ones(3, 3)",
+        "conv2d.conv2d_weight(x, (3, 3), x, out=out, num_threads=2)",
+        0,
+    ),
+    "tall y": (
+        "x, w, out = ones(3_000_000, 4), ones(3, 3), ones(3_000_000, 4)",
+        "conv2d.conv2d(x, w, out=out, num_threads=2)",
+        0,
+    ),
+    "wide y": (
+        "x, w, out = ones(4, 3_000_000), ones(3, 3), ones(4, 3_000_000)",
+        "conv2d.conv2d(x, w, out=out, num_threads=2)",
+        0,
+    ),
+    "wide dw": (
+        "x, out = ones(4, 3_000_000), ones(3, 64)",
+        "conv2d.conv2d_weight(x, (3, 64), x, out=out, num_threads=2)",
+        0,
+    ),
+    "giant filter": (
+        "x, w, out = ones(700, 700), ones(200, 200), ones(700, 700)",
+        "conv2d.conv2d(x, w, out=out, num_threads=2)",
+        0,
+    ),
+    "giant filter, dw": (
+        "x, out = ones(500, 500), ones(500, 500)",
+        "conv2d.conv2d_weight(x, (500, 500), x, out=out, num_threads=2)",
+        0,
+    ),
+    "dw with 64 threads": (
+        "x, out = ones(5000, 500), ones(64, 64)",
+        "conv2d.conv2d_weight(x, (64, 64), x, out=out, num_threads=64)",
+        0,
+    ),
+    "float16": (
+        "x, w, out = (ones(n, n, dtype='f2') for n in (3000, 3, 3000))",
+        "conv2d.conv2d(x, w, out=out)",
+        "4 * x.size",
+    ),
+    "float64 into float32": (
+        "x, w, out = ones(3000, 3000, dtype='f8'), ones(3, 3, dtype='f8'), ones(3000, 3000)",
+        "conv2d.conv2d(x, w, out=out)",
+        0,
+    ),
+    "strided out": (
+        "x, w, out = ones(2000, 3000), ones(3, 3), ones(2000, 6000)[:, ::2]",
+        "conv2d.conv2d(x, w, out=out)",
+        0,
+    ),
+    "wide dx with a mode": (
+        "dy, w, out = ones(4, 300_000), ones(129, 3), ones(4, 300_000)",
+        "conv2d.conv2d_input(dy.shape, w, dy, padding_mode='wrap', out=out)",
+        0,
+    ),
+    "tall dx with a mode": (
+        "dy, w, out = ones(300_000, 4), ones(3, 129), ones(300_000, 4)",
+        "conv2d.conv2d_input(dy.shape, w, dy, padding_mode='symmetric', out=out)",
+        0,
+    ),
+    "dx with a mode": (
+        "dy, w, out = ones(2000, 2000), ones(9, 9), ones(2000, 2000)",
+        "conv2d.conv2d_input(dy.shape, w, dy, padding_mode='reflect', out=out)",
+        0,
+    ),
+    "db": (
+        "dy, out = ones(9_000_000, 1), np.zeros((), 'f4')",
+        "conv2d.conv2d_backward(dy, dy, ones(1, 1), need='db', out=(None, None, out)).db",
+        0,
+    ),
+}
+
+
+@UNSANITIZED
+@pytest.mark.parametrize("case", CASES)
+def test_peak(case):
+    arrays, call, copies = CASES[case]
+    stated, peak = map(
+        int, run_python(MEASURE.format(arrays=arrays, call=call, copies=copies)).split()
+    )
+    assert peak <= stated <= 32 * 2**20
+
+
+BETWEEN_CALLS = """
+import numpy as np
+import conv2d
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+
+x, w = np.ones((300, 300)), np.ones((5, 5))
+
+def calls(count):
+    for n in range(count):
+        dx, dw, db = conv2d.conv2d_backward(conv2d.conv2d(x, w), x, w, padding_mode="edge")
+        try:
+            conv2d.conv2d(x, w, out=dw)
+        except ValueError:
+            pass
+
+calls(20)
+before = resident()
+calls(100)
+print(resident() - before)
+"""
+
+
+@UNSANITIZED
+def test_nothing_stays_behind():
+    assert int(run_python(BETWEEN_CALLS)) < 200  # pages; one plane has 176
