@@ -42,6 +42,9 @@ def input_gradient(problem: Problem, w: Array, dy: Array, plan: Plan, result: Re
 
 def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: Result) -> None:
     """dW from X and dY."""
+    if x.size == 0 or dy.size == 0:
+        result.array[...] = 0
+        return
     mode = PADDING_MODES[problem.mode]
     for p, q in _filter_blocks(problem.a, problem.b):
         shape = p.stop - p.start, q.stop - q.start
