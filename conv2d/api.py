@@ -82,7 +82,7 @@ def conv2d(
     array([[21, 32],
            [54, 65]])
     """
-    if b is None and padding == "same" and _plain(padding_mode, algorithm, out, num_threads):
+    if b is None and _plain(padding, padding_mode, algorithm, out, num_threads):
         y: Array | None = _door.forward_same(x, w)
         if y is not None:
             return y
@@ -143,7 +143,7 @@ def conv2d_input(
     >>> conv2d.conv2d_input((1, 3), [[1, 10]], [[1, 2]], padding="valid")
     array([[ 1, 12, 20]])
     """
-    if padding == "same" and _plain(padding_mode, algorithm, out, num_threads):
+    if _plain(padding, padding_mode, algorithm, out, num_threads):
         dx: Array | None = _door.input_same(input_shape, w, dy)
         if dx is not None:
             return dx
@@ -197,7 +197,7 @@ def conv2d_weight(
     >>> conv2d.conv2d_weight([[1, 2, 3]], (1, 2), [[1, 10]], padding="valid")
     array([[21, 32]])
     """
-    if padding == "same" and _plain(padding_mode, algorithm, out, num_threads):
+    if _plain(padding, padding_mode, algorithm, out, num_threads):
         dw: Array | None = _door.weight_same(x, weight_shape, dy)
         if dw is not None:
             return dw
@@ -264,6 +264,7 @@ def conv2d_backward(
         ("x", x.shape), ("w", w.shape), types[0], padding, padding_mode, algorithm
     )
     check_dy(dy, problem)
+    _threads(num_threads)
     outs = _parse_outs(out, needed)
     for name, array, shape, dtype in zip(
         Gradients._fields, outs, (x.shape, w.shape, ()), types, strict=True
@@ -325,9 +326,18 @@ def _bias_gradient(
     return out
 
 
-def _plain(padding_mode: str, algorithm: str, out: object, num_threads: int | None) -> bool:
+def _plain(
+    padding: Padding, padding_mode: str, algorithm: str, out: object, num_threads: int | None
+) -> bool:
     """Whether nothing but the arrays was given."""
-    return padding_mode == "zeros" and algorithm == "auto" and out is None and num_threads is None
+    return (
+        type(padding) is str
+        and padding == "same"
+        and padding_mode == "zeros"
+        and algorithm == "auto"
+        and out is None
+        and num_threads is None
+    )
 
 
 def _threads(num_threads: int | None) -> int:

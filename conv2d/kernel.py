@@ -16,6 +16,8 @@ from . import _door
 from .arrays import Result, operand, readable
 from .problem import Array, Shape, is_int, is_sequence, parse_shape
 
+FAR = 1 << 60
+
 
 def dot(x: ArrayLike, w: ArrayLike, shift: Sequence[int] = (0, 0)) -> Any:
     """Sum of products of X with the shifted W: `y = sum over p, q of X[p+alpha, q+beta] * W[p, q]`.
@@ -129,4 +131,6 @@ def _parse_shift(shift: Sequence[int]) -> tuple[int, int]:
         raise TypeError(f"shift is {shift!r}, expected two ints")
     if len(shift) != 2:
         raise ValueError(f"shift is {shift!r}, expected two ints")
-    return int(shift[0]), int(shift[1])
+    # Farther than any plane is wide is as good as farther still.
+    alpha, beta = (max(min(int(move), FAR), -FAR) for move in shift)
+    return alpha, beta

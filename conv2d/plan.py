@@ -18,7 +18,7 @@ SMALL_ROWS = 1024
 MAX_THREADS = 64
 WORKSPACE = 32 * 2**20  # bytes, the most that a call takes beyond its arrays
 # Elements of a block where a result cannot be written in place.
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 # The largest block of W in one call of a kernel, as in pyx/kernels.pxd.
 MAX_FILTER = 64
 

@@ -86,7 +86,8 @@ def _correlate(
             above, before = top - i.start - p.start, left - j.start - q.start
             _door.correlate(x, w[p, q], block, b if first else None, above, before, mode, plan)
             if not first:
-                total += block
+                with np.errstate(all="ignore"):
+                    total += block
         result.write(i, j, total)
 
 
@@ -96,6 +97,9 @@ def _filter_blocks(a: int, b: int) -> Iterator[tuple[slice, slice]]:
         for q in range(0, b, MAX_FILTER):
             yield slice(p, min(p + MAX_FILTER, a)), slice(q, min(q + MAX_FILTER, b))
 
+
+# Padded rows or columns that are folded at a time: with CHUNK it bounds the memory of a block.
+RUN = 8
 
 Moves: TypeAlias = list[tuple[slice, slice]]
 
@@ -110,8 +114,8 @@ def _sources(
     """
     yield part, [(slice(None), slice(None))]
     for begin, end in ((-before, 0), (size, size + after)):
-        for first in range(begin, end, MAX_FILTER):
-            run = np.arange(first, min(first + MAX_FILTER, end))
+        for first in range(begin, end, RUN):
+            run = np.arange(first, min(first + RUN, end))
             places = _source(run, size, mode) - part.start
             inside = np.flatnonzero((places >= 0) & (places < part.stop - part.start))
             if inside.size:
@@ -137,7 +141,8 @@ def _source(i: Array, size: int, mode: str) -> Array:
 def _fold(block: Array, rows: Moves, columns: Moves, total: Array) -> None:
     """Add the rows and columns of a block to where they belong."""
     narrow = np.zeros((block.shape[0], total.shape[1]), block.dtype)
-    for source, target in columns:
-        narrow[:, target] += block[:, source]
-    for source, target in rows:
-        total[target] += narrow[source]
+    with np.errstate(all="ignore"):
+        for source, target in columns:
+            narrow[:, target] += block[:, source]
+        for source, target in rows:
+            total[target] += narrow[source]

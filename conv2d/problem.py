@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -129,8 +130,15 @@ def parse_padding(padding: Any, taps: Shape) -> list[tuple[int, int]]:
             f"padding is {padding!r}, which ONNX and PyTorch read differently: "
             "expected ((top, bottom), (left, right))"
         )
-    sides = [(side, side) if is_int(side) else side for side in padding]
-    if len(sides) != 2 or not all(is_sequence(side) and len(side) == 2 for side in sides):
+    numbers = [is_int(side) for side in padding]
+    sides = [
+        (side, side) if number else side for side, number in zip(padding, numbers, strict=True)
+    ]
+    if (
+        len(sides) != 2
+        or numbers[0] != numbers[1]
+        or not all(is_sequence(side) and len(side) == 2 for side in sides)
+    ):
         raise ValueError(
             f"padding is {padding!r}, expected (ph, pw) or ((top, bottom), (left, right))"
         )
@@ -157,6 +165,8 @@ def parse_shape(name: str, shape: Sequence[int]) -> Shape:
         raise TypeError(f"{name} is {shape!r}, expected a tuple of ints")
     if any(size < 0 for size in shape):
         raise ValueError(f"{name} is {shape!r}, expected nothing negative")
+    if any(size > sys.maxsize for size in shape):
+        raise ValueError(f"{name} is {shape!r}, more than an array can have")
     return tuple(int(size) for size in shape)
 
 

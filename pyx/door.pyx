@@ -4,7 +4,10 @@ The fast road serves what most calls are (two C-contiguous planes of one float t
 left at its default) in well under a microsecond of overhead, and answers None to all others.
 """
 
+import threading
+
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
 from kernels cimport MAX_FILTER, ZEROS, Kernel, Kernels, Plane
@@ -16,8 +19,14 @@ cdef extern from *:
     #else
     static int omp_get_max_threads(void) { return 1; }
     #endif
+    #if defined(_OPENMP) && defined(__GNUC__)
+    static void free_threads(void) { omp_pause_resource_all(omp_pause_soft); }
+    #else
+    static void free_threads(void) {}
+    #endif
     """
     int omp_get_max_threads() nogil
+    void free_threads() nogil  # those that OpenMP keeps for the calling thread
 
 cnp.import_array()
 
@@ -31,6 +40,9 @@ cdef bint forked = False
 cdef int cpu_count = 1
 cdef int chosen_threads = 0
 cdef int openmp_at_import = omp_get_max_threads()
+cdef unsigned long pool_owner = 0
+# From here on it pays to make a pool of threads for one call.
+cdef double POOL_FLOPS = 1e8
 cdef double small_flops = 0  # up to here, and up to so many rows, a problem is not planned
 cdef Py_ssize_t small_rows = 0
 cdef object planner = None
@@ -71,12 +83,29 @@ cpdef int default_threads() noexcept:
     return min(chosen_threads, openmp) if openmp < openmp_at_import else chosen_threads
 
 
+cdef bint owns_pool():
+    """Whether this is the one Python thread that OpenMP may keep a pool of threads for.
+
+    It keeps one for each that ever ran in parallel, so that threads would multiply.
+    """
+    global pool_owner
+    cdef unsigned long me = PyThread_get_thread_ident()
+    if pool_owner != me and pool_owner not in [thread.ident for thread in threading.enumerate()]:
+        pool_owner = me
+    return pool_owner == me
+
+
 cdef int run(Kernel kernel, Plane *plane) except -1:
     """Run a kernel without the GIL. One call at a time is parallel, the others are serial."""
     global parallel_calls, used_threads
     cdef int failed
+    cdef bint keep = True
     if plane.threads > 1 and (parallel_calls or forked):
         plane.threads = 1
+    if plane.threads > 1:
+        keep = owns_pool()
+        if not keep and 2.0 * plane.oh * plane.ow * plane.a * plane.b < POOL_FLOPS:
+            plane.threads = 1
     if plane.threads == 1:
         with nogil:
             failed = kernel(plane)
@@ -85,6 +114,8 @@ cdef int run(Kernel kernel, Plane *plane) except -1:
         parallel_calls += 1
         with nogil:
             failed = kernel(plane)
+            if not keep:
+                free_threads()
         parallel_calls -= 1
     if failed:
         raise MemoryError("no memory for the workspace of a convolution")
@@ -201,14 +232,17 @@ cdef inline int plain_kind(object array) noexcept:
     return -1
 
 
-cdef inline bint is_shape(object shape, cnp.npy_intp *sizes):
-    """Whether it is a plain tuple of two ints, which go to sizes."""
+cdef bint is_shape(object shape, cnp.npy_intp *sizes):
+    """Whether it is a plain tuple of two ints (of reasonable size), which go to sizes."""
     if type(shape) is not tuple or len(<tuple> shape) != 2:
         return False
     if type((<tuple> shape)[0]) is not int or type((<tuple> shape)[1]) is not int:
         return False
-    sizes[0] = (<tuple> shape)[0]
-    sizes[1] = (<tuple> shape)[1]
+    try:
+        sizes[0] = (<tuple> shape)[0]
+        sizes[1] = (<tuple> shape)[1]
+    except OverflowError:
+        return False
     return True
 
 

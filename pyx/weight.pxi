@@ -11,6 +11,7 @@
 
 cdef enum:
     FLUSH = 64
+    ROWS = 64  # rows of Y at a time
     CHUNK = 128  # columns of a padded copy
 
 
@@ -230,17 +231,11 @@ cdef void weight_from_copies(
         begin += CHUNK
 
 
-cdef void weight_item(
-    const Plane *p, Py_ssize_t item, total *sums, const WeightMemory *memory
+cdef void weight_rows(
+    const Plane *p, const WeightMemory *memory, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t k, int pt
 ) noexcept nogil:
-    """A few rows of dW over one band; item counts bands, then parts of the filter's rows."""
-    cdef Py_ssize_t parts = parts_in(p.a, TAPS), part = item % parts, i = item // parts * p.band
-    cdef Py_ssize_t rows = min(p.band, p.oh - i), steps = parts_in(rows, RS)
-    cdef Py_ssize_t k = part * p.a // parts
-    cdef int pt = <int> ((part + 1) * p.a // parts - k)
-    cdef Py_ssize_t first = 0, last = p.ow, left, right, r, q, t, lane, width
-    cdef total s
-    memset(memory.sums, 0, parts_in(p.b, TAPS) * TAPS * TAPS * LANES * sizeof(total))
+    """Add what a few rows of Y, from i on, give to the pt rows of dW from k on."""
+    cdef Py_ssize_t steps = parts_in(rows, RS), first = 0, last = p.ow, left, right, r
     for r in range(steps * RS):
         memory.y_rows[r] = <const real *> p.y + (i + r) * p.y_pitch if r < rows else NULL
     point_at_rows(p, memory.x_rows, i - p.top + k, rows + pt - 1)
@@ -257,6 +252,21 @@ cdef void weight_item(
         weight_from_copies(p, memory, steps, pt, right, last)
     else:
         weight_from_copies(p, memory, steps, pt, first, last)
+
+
+cdef void weight_item(
+    const Plane *p, Py_ssize_t item, total *sums, const WeightMemory *memory
+) noexcept nogil:
+    """A few rows of dW over one band; item counts bands, then parts of the filter's rows."""
+    cdef Py_ssize_t parts = parts_in(p.a, TAPS), part = item % parts
+    cdef Py_ssize_t i = item // parts * p.band, end = min(i + p.band, p.oh)
+    cdef Py_ssize_t k = part * p.a // parts, q, t, lane, width
+    cdef int pt = <int> ((part + 1) * p.a // parts - k)
+    cdef total s
+    memset(memory.sums, 0, parts_in(p.b, TAPS) * TAPS * TAPS * LANES * sizeof(total))
+    while i < end:
+        weight_rows(p, memory, i, min(end - i, <Py_ssize_t> ROWS), k, pt)
+        i += ROWS
     parts = parts_in(p.b, TAPS)
     for part in range(parts):
         q = part * p.b // parts
@@ -273,7 +283,7 @@ cdef void weight_share(
 ) noexcept nogil:
     """The items that one thread works on."""
     cdef Py_ssize_t parts = parts_in(p.a, TAPS), items = parts_in(p.oh, p.band) * parts
-    cdef Py_ssize_t rows = weight_rows(p), item
+    cdef Py_ssize_t rows = table_rows(p), item
     cdef WeightMemory memory
     memory.y_rows = <const real **> scratch
     memory.x_rows = memory.y_rows + rows
@@ -287,14 +297,14 @@ cdef void weight_share(
         weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
 
 
-cdef inline Py_ssize_t weight_rows(const Plane *p) noexcept nogil:
-    return (p.band + RS + TAPS + 7) // 8 * 8
+cdef inline Py_ssize_t table_rows(const Plane *p) noexcept nogil:
+    return (min(p.band, <Py_ssize_t> ROWS) + RS + TAPS + 7) // 8 * 8
 
 
 cdef size_t weight_bytes(const Plane *p) noexcept nogil:
     """What one thread needs."""
     return aligned(
-        weight_rows(p) * (4 * sizeof(void *) + (2 * CHUNK + MAX_FILTER) * sizeof(real))
+        table_rows(p) * (4 * sizeof(void *) + (2 * CHUNK + MAX_FILTER) * sizeof(real))
         + parts_in(p.b, TAPS) * TAPS * TAPS * LANES * sizeof(total)
         + LANES * sizeof(real)
     )
