@@ -1,5 +1,6 @@
 """The result does not depend on threads, and threads are as many as they may be."""
 
+import os
 import threading
 import time
 
@@ -242,6 +243,10 @@ def test_no_cgroups(tmp_path):
     assert conv2d.threads._cgroup_quota(tmp_path / "root", tmp_path / "own") == np.inf
 
 
-def test_quota_below_one_cpu(monkeypatch):
-    monkeypatch.setattr(conv2d.threads, "_cgroup_quota", lambda: 0.2)
-    assert conv2d.threads._cpus() == 1
+@pytest.mark.parametrize(
+    ("mask", "quota", "cpus"), [(8, np.inf, 8), (8, 2.5, 2), (2, 5, 2), (1, 5, 1), (8, 0.2, 1)]
+)
+def test_least_of_mask_and_quota(monkeypatch, mask, quota, cpus):
+    monkeypatch.setattr(conv2d.threads, "_cgroup_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(mask)))
+    assert conv2d.threads._cpus() == cpus

@@ -120,7 +120,7 @@ def test_integers_wrap(level, dtype):
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 def test_float16_is_float32_rounded_once(level, mode):
-    for x, w in (((40, 70), (5, 5)), ((30, 20), (66, 3))):
+    for x, w in (((40, 70), (5, 5)), ((30, 20), (4, 200))):
         problem = Problem(x, w, "same", mode)
         arrays = draw(problem, np.random.default_rng(3).standard_normal).astype("f2")
         same_bits(compute(arrays, problem), compute(arrays.astype("f4"), problem).astype("f2"))
