@@ -1,1 +1,1 @@
-"""Comparison of conv2d with everything that one would otherwise use, and with the machine's limits."""
+"""Comparison of conv2d with what one would otherwise use, and with the limits of the machine."""

@@ -1,4 +1,4 @@
-"""The limits of the machine as contestants: multiply-adds, and copies as large as the problem's traffic."""
+"""The limits of the machine as contestants: multiply-adds, and copies of as many bytes."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Problem:
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions, those with padding included; the same in each direction."""
+        """Multiplications and additions, those with padding too; the same in each direction."""
         n, k, rows, columns = self.y_shape
         return 2 * n * k * rows * columns * (self.c // self.groups) * self.a * self.b
 

@@ -19,8 +19,8 @@ Run = Callable[[], Any]
 class Peer:
     """One way to do it. `prepare` gives a function whose result `numpy.asarray` takes.
 
-    What a user would do once (convert arrays, compile a graph, build a plan) belongs into `prepare`,
-    what each call needs into what it returns. The library is imported in `prepare`, not before.
+    What a user would do once (convert arrays, compile a graph, build a plan) belongs in `prepare`,
+    what each call needs in what it returns. The library is imported in `prepare`, not before.
     """
 
     name: str
