@@ -17,7 +17,7 @@ from . import limits, machine, results
 from . import peers as adapters
 from .analysis import AGAIN, OURS
 from .contest import Contestant, Match, Settings, play
-from .problems import lists, parse, read_list
+from .problems import lists, read_list, select
 
 SHORT = {
     "problem": ["short"],
@@ -67,12 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _matches(arguments: argparse.Namespace) -> list[Match]:
     """Every combination; thread counts outermost, as they take processes of their own."""
-    names = arguments.problem or ["planar"]
-    texts = dict.fromkeys(
-        str(problem)
-        for name in names
-        for problem in (read_list(name).values() if name in lists() else [parse(name)])
-    )
+    texts = [str(problem) for problem in select(arguments.problem or ["planar"])]
     threads = arguments.threads or sorted({1, len(machine.cpus())})
     if max(threads) > len(machine.cpus()) or min(threads) < 1:
         raise ValueError(f"--threads {threads}: this machine has {len(machine.cpus())}")

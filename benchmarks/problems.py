@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +142,12 @@ def read_list(name: str) -> dict[str, Problem]:
     columns = next(line for line in lines if line.startswith("# name"))[2:].split("\t")
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return {row[0]: _from_row(dict(zip(columns, row, strict=True))) for row in rows}
+
+
+def select(names: Iterable[str]) -> list[Problem]:
+    """Problems by hand and whole shape lists, each problem once."""
+    chosen = (read_list(name).values() if name in lists() else [parse(name)] for name in names)
+    return list(dict.fromkeys(problem for problems in chosen for problem in problems))
 
 
 def _from_row(row: dict[str, str]) -> Problem:

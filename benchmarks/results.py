@@ -9,6 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / ".cache" / "benchmarks"  # logs, and results that nobody asked to keep
+STORED = 1000  # rounds of pytest-benchmark that are looked at
 KEPT = Path(__file__).parent / "results"  # in git
 
 
@@ -116,6 +117,41 @@ def save(result: dict[str, Any], path: Path) -> None:
     assert head.endswith('"matches": []\n}')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(head.removesuffix("[]\n}") + f"[\n{matches}\n]\n}}\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A result of the contest, or what `pytest benchmarks/ --benchmark-json` wrote."""
+    content = json.loads(path.read_text())
+    return _from_pytest(content, path) if "benchmarks" in content else content
+
+
+def _from_pytest(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The same form; one round where pytest-benchmark did not store them all."""
+    matches: dict[tuple[str, ...], dict[str, Any]] = {}
+    peers = {}
+    for benchmark in content["benchmarks"]:
+        info = benchmark["extra_info"]
+        what = {name: info[name] for name in ("problem", "direction", "dtype", "threads")}
+        match = matches.setdefault(tuple(map(str, what.values())), {**what, "rows": {}})
+        seconds = benchmark["stats"].get("data") or [benchmark["stats"]["median"]]
+        errors = {name: info[name] for name in ("rms_error", "largest_error")}
+        match["rows"][info["peer"]] = {"status": "ok", "seconds": seconds[:STORED], **errors}
+        peers[info["peer"]] = {"present": True, "version": info["version"]}
+    machine = content["machine_info"]
+    return {
+        "kind": "pytest-benchmark",
+        "date": content["datetime"],
+        "command": f"pytest benchmarks/ --benchmark-json {path.name}",
+        "machine": {
+            "cpu": machine["cpu"].get("brand_raw", machine["processor"]),
+            "system": f"{machine['system']} {machine['release']}",
+            "python": machine["python_version"],
+        },
+        "peers": peers,
+        "settings": {},
+        "left_out": [],
+        "matches": [{**match, "cache": "warm", "rounds": 0} for match in matches.values()],
+    }
 
 
 def newest(*folders: Path) -> Path:

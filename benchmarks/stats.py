@@ -54,12 +54,10 @@ def _quotient(a: np.ndarray, b: np.ndarray | None = None, axis: int = -1) -> np.
 
 def verdict(ratio: Ratio, noise: Ratio | None) -> str:
     """`win` or `loss` where the interval is beyond 1 and beyond ours against ours; else `tie`."""
-    floor = noise or Ratio(1.0, 1.0, 1.0)
-    if ratio.low > max(1.0, floor.high):
+    spread = max(1.0, noise.high, 1 / noise.low) if noise else 1.0
+    if ratio.low > spread:
         return "win"
-    if ratio.high < min(1.0, floor.low):
-        return "loss"
-    return "tie"
+    return "loss" if ratio.high < 1 / spread else "tie"
 
 
 def median(times: Times) -> float | None:
