@@ -12,6 +12,7 @@ from .problems import Problem, parse
 from .stats import Ratio
 
 OURS, AGAIN = "conv2d", "conv2d again"
+CALM = 0.8  # of the best speed
 LIMITS = (limits.FMA, limits.COPY, limits.STREAM, limits.FRESH)
 
 
@@ -100,10 +101,10 @@ def _comparison(match: dict[str, Any], ratio: Any) -> Comparison:
         match["threads"],
         match["cache"],
         _entry(OURS, ours, problem, None),
-        sorted(entries, key=lambda e: (e.ratio is None, e.median or 0.0)),
+        sorted(entries, key=lambda e: e.ratio.median if e.ratio else float("inf")),
         ratio(again["seconds"], ours["seconds"]),
         _share(problem, match["dtype"], rows, ours["seconds"]),
-        _calm(rows[limits.FMA]["seconds"]) if limits.FMA in rows else None,
+        float(np.mean(calm)) if (calm := _calm(rows)) else None,
         {
             name: rows[name]["work"] / time
             for name in LIMITS
@@ -136,22 +137,24 @@ def _note(row: dict[str, Any]) -> str:
     return str(row.get("note", ""))
 
 
-def _calm(seconds: stats.Times) -> float | None:
-    """A part of the machine that something else takes is missing from all, multiply-adds too."""
-    times = [time for time in seconds if time is not None]
-    return sum(time < min(times) / 0.8 for time in times) / len(times) if times else None
+def _calm(rows: dict[str, Any]) -> list[bool]:
+    """In which rounds the multiply-adds had nearly their best speed."""
+    times = rows[limits.FMA]["seconds"] if limits.FMA in rows else []
+    best = stats.minimum(times) or 0.0
+    return [time is not None and time < best / CALM for time in times]
 
 
 def _share(problem: Problem, dtype: str, rows: dict[str, Any], ours: stats.Times) -> float | None:
-    """The least time that the limits of a round allow, over ours in that round; the median."""
+    """The least time that the limits of a round allow, over ours; the median of calm rounds."""
     shares = []
+    calm = _calm(rows)
     for number, time in enumerate(ours):
         rates = {}
         for name in (limits.FMA, limits.COPY, limits.STREAM):
             seconds = rows[name]["seconds"][number] if name in rows else None
             rates[name] = rows[name]["work"] / seconds if seconds else 0.0
         copy = max(rates[limits.COPY], rates[limits.STREAM])
-        if time and rates[limits.FMA] and copy:
+        if time and copy and calm[number]:
             least = max(problem.flops / rates[limits.FMA], problem.bytes(dtype) / copy)
             shares.append(least / time)
     return float(np.median(shares)) if shares else None

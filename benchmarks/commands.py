@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         "settings": {
             "rounds": settings.rounds,
             "least": settings.least,
+            "lists": arguments.problem or ["planar"],
             "matches": [str(match) for match in matches],
             "contestants": [each.label for each in contestants],
         },

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def pin(threads: int) -> None:
         os.sched_setaffinity(0, cpus()[:threads])
 
 
+@cache
 def import_seconds(module: str, times: int = 3) -> float:
     """The shortest time of `import module` in a fresh interpreter, caches warm."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
@@ -82,6 +84,7 @@ def import_seconds(module: str, times: int = 3) -> float:
     )
 
 
+@cache
 def installed_bytes(module: str, distribution: str) -> int:
     """Size on disk of a library and all that it requires, NumPy excepted."""
     try:

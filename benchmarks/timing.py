@@ -14,8 +14,13 @@ COLD_CALLS = 20  # at most so many a turn: sweeping the caches takes far longer 
 
 
 def warm(run: Run, least: float) -> float:
-    """Seconds a call, of as many calls as take `least` seconds; half as many go before, untimed."""
+    """Seconds a call, of as many calls as take `least` seconds; half as many go before, untimed.
+
+    A call of ten times `least` or more is its own warm-up.
+    """
     calls, seconds = 1, _seconds(run, 1)
+    if seconds >= 10 * least:
+        return seconds
     while seconds < least / 2:
         calls = max(2 * calls, int(0.6 * least / max(seconds / calls, 1e-9)))
         seconds = _seconds(run, calls)
