@@ -12,7 +12,7 @@ from .problems import Problem, parse
 from .stats import Ratio
 
 OURS, AGAIN = "conv2d", "conv2d again"
-CALM = 0.8  # of the best speed
+CALM = 0.8  # of the fastest multiply-adds of the run, to take a round as undisturbed
 LIMITS = (limits.FMA, limits.COPY, limits.STREAM, limits.FRESH)
 
 
@@ -81,11 +81,25 @@ class Comparison:
 def compare(result: dict[str, Any]) -> list[Comparison]:
     """Every match of a result."""
     ratio = stats.paired_ratio if result["kind"] == "contest" else stats.unpaired_ratio
-    return [_comparison(match, ratio) for match in result["matches"]]
+    peaks: dict[tuple[str, int], float] = {}
+    for match in result["matches"]:
+        setting = match["dtype"], match["threads"]
+        peaks[setting] = max([peaks.get(setting, 0.0), *_rates(match, limits.FMA)])
+    return [
+        _comparison(match, ratio, peaks[match["dtype"], match["threads"]])
+        for match in result["matches"]
+    ]
 
 
-def _comparison(match: dict[str, Any], ratio: Any) -> Comparison:
+def _rates(match: dict[str, Any], limit: str) -> list[float]:
+    """Flops or bytes a second of a limit, by rounds; 0 where it was not measured."""
+    row = match["rows"].get(limit, {"seconds": [None] * match["rounds"]})
+    return [row["work"] / seconds if seconds else 0.0 for seconds in row["seconds"]]
+
+
+def _comparison(match: dict[str, Any], ratio: Any, peak: float) -> Comparison:
     problem, rows = parse(match["problem"]), match["rows"]
+    calm = [rate > CALM * peak for rate in _rates(match, limits.FMA)] if peak else []
     missing = {"status": "absent", "seconds": [None] * match["rounds"]}
     ours = rows.get(OURS, missing)
     entries = [
@@ -103,8 +117,8 @@ def _comparison(match: dict[str, Any], ratio: Any) -> Comparison:
         _entry(OURS, ours, problem, None),
         sorted(entries, key=lambda e: e.ratio.median if e.ratio else float("inf")),
         ratio(again["seconds"], ours["seconds"]),
-        _share(problem, match["dtype"], rows, ours["seconds"]),
-        float(np.mean(calm)) if (calm := _calm(rows)) else None,
+        _share(problem, match, ours["seconds"], calm),
+        float(np.mean(calm)) if calm else None,
         {
             name: rows[name]["work"] / time
             for name in LIMITS
@@ -137,24 +151,17 @@ def _note(row: dict[str, Any]) -> str:
     return str(row.get("note", ""))
 
 
-def _calm(rows: dict[str, Any]) -> list[bool]:
-    """In which rounds the multiply-adds had nearly their best speed."""
-    times = rows[limits.FMA]["seconds"] if limits.FMA in rows else []
-    best = stats.minimum(times) or 0.0
-    return [time is not None and time < best / CALM for time in times]
-
-
-def _share(problem: Problem, dtype: str, rows: dict[str, Any], ours: stats.Times) -> float | None:
+def _share(
+    problem: Problem, match: dict[str, Any], ours: stats.Times, calm: list[bool]
+) -> float | None:
     """The least time that the limits of a round allow, over ours; the median of calm rounds."""
-    shares = []
-    calm = _calm(rows)
-    for number, time in enumerate(ours):
-        rates = {}
-        for name in (limits.FMA, limits.COPY, limits.STREAM):
-            seconds = rows[name]["seconds"][number] if name in rows else None
-            rates[name] = rows[name]["work"] / seconds if seconds else 0.0
-        copy = max(rates[limits.COPY], rates[limits.STREAM])
-        if time and copy and calm[number]:
-            least = max(problem.flops / rates[limits.FMA], problem.bytes(dtype) / copy)
-            shares.append(least / time)
+    if not any(calm):
+        return None
+    rates = (_rates(match, name) for name in (limits.FMA, limits.COPY, limits.STREAM))
+    traffic = problem.bytes(match["dtype"])
+    shares = [
+        max(problem.flops / multiply_add, traffic / max(copy, stream)) / time
+        for multiply_add, copy, stream, time, quiet in zip(*rates, ours, calm, strict=True)
+        if quiet and time and max(copy, stream)
+    ]
     return float(np.median(shares)) if shares else None

@@ -21,9 +21,8 @@ from .results import Log
 
 PATIENCE = 120.0  # seconds that an answer may take
 SLOW = 2.0  # a call that takes longer is told, but gets no turns
-TURN = (
-    0.05  # calls longer than this make a peer take part in every n-th round only, a third at most
-)
+# Calls longer than this make a peer take part in every n-th round only, in a third at least.
+TURN = 0.01
 
 
 @dataclass(frozen=True)

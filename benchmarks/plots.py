@@ -112,7 +112,7 @@ def roofline(comparisons: list[Comparison], palette: Palette) -> str:
             axes.loglog(x, y, **palette.point(label))
         _draw_limits(axes, comparisons)
         axes.set(xlabel="flops a byte of compulsory traffic", ylabel="GFLOP/s")
-        _decades(axes.xaxis)
+        _decades(axes.xaxis, axes.yaxis)
         axes.grid(True)
         _legend(axes)
 
@@ -203,14 +203,19 @@ def over(
 
 
 def accuracy(comparisons: list[Comparison], palette: Palette) -> str:
-    """Speed over error."""
+    """Speed over error; results that are exact but for their own rounding are left out."""
+
+    def least(comparison: Comparison) -> float:
+        return float(np.finfo(comparison.dtype).eps) / 100
 
     def draw(axes: Axes) -> None:
         for label, pairs in entries_by_label(comparisons).items():
-            known = [(e.error, e.gflops) for _, e in pairs if e.error]
+            known = [(e.error, e.gflops) for c, e in pairs if e.error and e.error > least(c)]
             if known:
                 axes.loglog(*zip(*known, strict=True), **palette.point(label))
         axes.set(xlabel="rms error over rms of the result, against float64", ylabel="GFLOP/s")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        _decades(axes.yaxis)
         axes.grid(True)
         _legend(axes)
 

@@ -42,7 +42,7 @@ def table(result: dict[str, Any], name: str) -> str:
     ]
     return (
         "\n".join(lines)
-        + "\n\nGFLOP/s, and in brackets how many times as fast as the fastest peer; below 1 we lose. "
+        + "\n\nGFLOP/s, and how many times as fast as the fastest peer; below 1 we lose. "
         + f"{result['machine']['cpu']}, {threads} thread{plural}, {result['date'][:10]}; "
         + f"{', '.join(versions)}. Errors, limits and all peers: `python -m benchmarks report "
         + f"benchmarks/results/{name}`; to measure again: `{result['command']}`.\n"
