@@ -34,6 +34,8 @@ def main() -> None:
         arguments.command(arguments)
     except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted; the same command goes on where this one stopped\n")
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
@@ -42,15 +44,13 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         nargs="*",
         help="256x256_3x3, n1c64h56w56k64a3b3s1p1d1g1, or a shape list; default: planar",
     )
-    run.add_argument("--short", action="store_true", help="a short list, within 5 minutes")
+    run.add_argument("--short", action="store_true", help="a short list, float32, within 5 minutes")
     run.add_argument("--direction", nargs="+", choices=DIRECTIONS, default=DIRECTIONS)
-    run.add_argument(
-        "--dtype", nargs="+", choices=("float32", "float64"), default=["float32", "float64"]
-    )
+    run.add_argument("--dtype", nargs="+", choices=("float32", "float64"), help="default: both")
     run.add_argument("--threads", nargs="+", type=int, help="default: 1 and all")
-    run.add_argument("--cache", nargs="+", choices=("warm", "cold"), default=["warm", "cold"])
+    run.add_argument("--cache", nargs="+", choices=("warm", "cold"), help="default: both")
     run.add_argument("--peer", nargs="+", help="only these; default: all that are installed")
-    run.add_argument("--rounds", type=int, default=30)
+    run.add_argument("--rounds", type=int, help="default: 30; 10 of a short run")
     run.add_argument("--least", type=float, default=2.0, help="milliseconds of a turn")
     run.add_argument("--minutes", type=float, help="begin no match after so long")
     run.add_argument("--out", type=Path, help="where the result goes; default: .cache/benchmarks")

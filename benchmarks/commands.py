@@ -19,19 +19,19 @@ from .analysis import AGAIN, OURS
 from .contest import Contestant, Match, Settings, play
 from .problems import lists, read_list, select
 
-SHORT = {
-    "problem": ["short"],
-    "dtype": ["float32"],
-    "cache": ["warm"],
-    "rounds": 10,
-    "minutes": 4.0,
+FULL = {
+    "problem": ["planar"],
+    "dtype": ["float32", "float64"],
+    "cache": ["warm", "cold"],
+    "rounds": 30,
 }
+SHORT = {"problem": ["short"], "dtype": ["float32"], "cache": ["warm"], "rounds": 10, "minutes": 4}
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Play the contest; with the same arguments, an interrupted one goes on."""
-    if arguments.short:
-        vars(arguments).update(SHORT)
+    for name, value in (SHORT if arguments.short else FULL).items():
+        setattr(arguments, name, getattr(arguments, name) or value)
     matches = _matches(arguments)
     contestants, facts = _contestants(arguments.peer)
     settings = Settings(arguments.rounds, arguments.least / 1e3, arguments.minutes)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         "settings": {
             "rounds": settings.rounds,
             "least": settings.least,
-            "lists": arguments.problem or ["planar"],
+            "lists": arguments.problem,
             "matches": [str(match) for match in matches],
             "contestants": [each.label for each in contestants],
         },
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _matches(arguments: argparse.Namespace) -> list[Match]:
     """Every combination; thread counts outermost, as they take processes of their own."""
-    texts = [str(problem) for problem in select(arguments.problem or ["planar"])]
+    texts = [str(problem) for problem in select(arguments.problem)]
     threads = arguments.threads or sorted({1, len(machine.cpus())})
     if max(threads) > len(machine.cpus()) or min(threads) < 1:
         raise ValueError(f"--threads {threads}: this machine has {len(machine.cpus())}")

@@ -20,9 +20,9 @@ from .process import Died, Process
 from .results import Log
 
 PATIENCE = 120.0  # seconds that an answer may take
-SLOW = 2.0  # a call that takes longer is told, but gets no turns
-# Calls longer than this make a peer take part in every n-th round only, in a third at least.
-TURN = 0.01
+# Calls longer than TURN, and FAR times that of the fastest, make a peer take part in every second
+# or third round only; calls longer than SLOW are told, but get no turns.
+FAR, TURN, SLOW = 3.0, 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,21 @@ class _Game:
                 )
             except Died as death:
                 row = {"status": "died", "note": str(death)}
-            if row["status"] == "ok" and row["call"] > SLOW:
-                row["status"] = "slow"
-            elif row["status"] == "ok":
-                most = max(self.settings.rounds // 3, 1)
-                self.every[contestant] = min(max(round(row["call"] / TURN), 1), most)
             rows[contestant.label] = row
+        self._choose_rounds(rows)
         return rows
+
+    def _choose_rounds(self, rows: dict[str, dict[str, Any]]) -> None:
+        """Who is far slower than the fastest has fewer turns, or none."""
+        ready = {label: row for label, row in rows.items() if row["status"] == "ok"}
+        calls = [row["call"] for row in ready.values() if "work" not in row]
+        far = FAR * min(calls, default=0.0)
+        for contestant in self.processes:
+            row = ready.get(contestant.label)
+            if row and row["call"] > max(SLOW, far):
+                row["status"] = "slow"
+            elif row:
+                self.every[contestant] = min(max(round(row["call"] / max(TURN, far)), 1), 3)
 
     def _round(self, number: int) -> dict[str, float]:
         """One turn each, in random order."""

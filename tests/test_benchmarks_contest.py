@@ -177,3 +177,14 @@ def test_saved_result_reads_back(play, tmp_path):
     result = play("conv2d", "slow")
     results.save(result, tmp_path / "result.json")
     assert results.read(tmp_path / "result.json") == result
+
+
+def test_far_slower_peers_have_fewer_turns(tmp_path):
+    contestants = [Contestant(name, "fakes", name) for name in ("fast", "close", "far", "hopeless")]
+    log = results.Log(tmp_path / "log.jsonl", {"settings": 1, "command": ""})
+    game = contest._Game(MATCH, dict.fromkeys(contestants), Settings(), log, lambda *_: None)
+    calls = {"fast": 0.1, "close": 0.3, "far": 0.9, "hopeless": 2.0}
+    rows = {name: {"status": "ok", "call": call} for name, call in calls.items()}
+    game._choose_rounds(rows)
+    assert {each.label: n for each, n in game.every.items()} == {"fast": 1, "close": 1, "far": 3}
+    assert rows["hopeless"]["status"] == "slow"
