@@ -10,21 +10,22 @@ import numpy as np
 from .machine import caches, cpus
 from .peers import Run
 
+# Times `least`: after a pause a core needs some 4 ms until wide vectors and caches have their full
+# speed (seen as 1.4, 1.1, 1.0, 0.8, 0.65, 0.65 ms of equal calls).
+WARM_UP = 5
+LONG = 20  # times `least`: so long a call is its own warm-up
 COLD_CALLS = 20  # at most so many a turn: sweeping the caches takes far longer than most calls
 
 
 def warm(run: Run, least: float) -> float:
-    """Seconds a call, of as many calls as take `least` seconds; half as many go before, untimed.
-
-    A call of ten times `least` or more is its own warm-up.
-    """
-    calls, seconds = 1, _seconds(run, 1)
-    if seconds >= 10 * least:
-        return seconds
-    while seconds < least / 2:
-        calls = max(2 * calls, int(0.6 * least / max(seconds / calls, 1e-9)))
+    """Seconds a call, of as many calls as take `least` seconds, after a longer warm-up."""
+    spent, batches, calls = 0.0, 0, 1
+    while spent < WARM_UP * least or batches < 3:
         seconds = _seconds(run, calls)
-    calls = max(int(np.ceil(calls * least / seconds)), 1)
+        if seconds >= LONG * least and calls == 1:
+            return seconds
+        spent, batches = spent + seconds, batches + 1
+        calls = max(int(np.ceil(least * calls / seconds)), 1)
     return _seconds(run, calls) / calls
 
 
