@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyx/*)
 
-.PHONY: demo test lint bench sanitize clean
+.PHONY: demo test lint bench report peers sanitize clean
 
 demo: .venv/ready
 	$(BIN)/python -m demo
@@ -18,8 +18,14 @@ lint: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint pyx
 	$(BIN)/mypy
 
-bench: .venv/peers
-	$(BIN)/python -m pytest benchmarks
+bench: .venv/ready
+	$(BIN)/python -m benchmarks run --short
+	$(BIN)/python -m benchmarks report
+
+report: .venv/ready
+	$(BIN)/python -m benchmarks report --open
+
+peers: .venv/peers
 
 # The tests once more under bounds checks and the address and undefined-behaviour sanitizers.
 sanitize: .venv/sanitize/ready
@@ -32,11 +38,11 @@ clean:
 
 .venv/ready: $(SOURCES)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,demo,lint]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,demo,lint,bench]"
 	touch $@
 
 .venv/peers: .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[peers]"
 	touch $@
 
 .venv/sanitize/ready: .venv/ready $(wildcard conv2d/*.py tests/*.py)

@@ -1,5 +1,7 @@
 """Builds one module of kernels for each element type and instruction level, and the door to them.
 
+Beside each of those for floats stands one that measures what the machine can do, for benchmarks.
+
 CONV2D_DEBUG=1 builds with bounds checks and the address and undefined-behaviour sanitizers;
 CONV2D_STRICT=1 (for CI) fails on a warning of the compiler or a performance hint of Cython.
 """
@@ -65,6 +67,10 @@ def kernel_modules() -> list[Extension]:
     return [
         extension(f"_planar_{element}_{level}", "planar", element=number, level=level)
         for number, element in enumerate(ELEMENTS)
+        for level in [*LEVELS, "generic"]
+    ] + [
+        extension(f"_limits_{element}_{level}", "limits", element=number, level=level)
+        for number, element in enumerate(ELEMENTS[:2])
         for level in [*LEVELS, "generic"]
     ]
 

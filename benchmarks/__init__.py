@@ -1,0 +1,1 @@
+"""Comparison of conv2d with what one would otherwise use, and with the limits of the machine."""

@@ -1,0 +1,88 @@
+"""What the machine can do at most: fused multiply-adds from registers, and copies of memory.
+
+Only benchmarks use it. Built once for each element type and instruction level, as the kernels are.
+"""
+
+from cython.parallel cimport prange
+
+
+cdef extern from "simd.h" nogil:
+    ctypedef float real
+    ctypedef float vec
+    enum:
+        LANES
+    vec load(const real *)
+    void store(real *, vec)
+    vec splat(real)
+
+
+cdef extern from *:
+    """
+    /* Past the caches; p is aligned to a vector. */
+    static inline void stream(real *p, vec v)
+    {
+    #if defined(__AVX__)
+        __asm__ volatile("vmovntps %1, %0" : "=m"(*(vec *)p) : "x"(v));
+    #elif defined(__SSE__)
+        __asm__ volatile("movntps %1, %0" : "=m"(*(vec *)p) : "x"(v));
+    #else
+        store(p, v);
+    #endif
+    }
+    """
+    void stream(real *, vec) nogil
+
+
+cdef enum:
+    # The longest latency, 5 cycles, times two a cycle; with 2 operands in 16 registers.
+    ACCUMULATORS = 12
+
+
+cdef real multiply_add(Py_ssize_t steps) noexcept nogil:
+    """acc = acc * x + y, with each accumulator `steps` times."""
+    cdef vec acc[ACCUMULATORS]
+    cdef vec x = splat(<real> 0.5), y = splat(<real> 1.0)
+    cdef Py_ssize_t _step
+    cdef int i
+    for i in range(ACCUMULATORS):
+        acc[i] = splat(<real> i)
+    for _step in range(steps):
+        for i in range(ACCUMULATORS):
+            acc[i] = acc[i] * x + y
+    for i in range(1, ACCUMULATORS):
+        acc[0] += acc[i]
+    return (<real *> &acc[0])[0]
+
+
+cdef void copy_part(real *y, const real *x, Py_ssize_t vectors, bint streaming) noexcept nogil:
+    cdef Py_ssize_t i
+    if streaming:
+        for i in range(vectors):
+            stream(y + i * LANES, load(x + i * LANES))
+    else:
+        for i in range(vectors):
+            store(y + i * LANES, load(x + i * LANES))
+
+
+def fma(Py_ssize_t steps, int threads):
+    """Do multiply-adds in every thread; returns the number of flops."""
+    cdef real total = 0
+    cdef int _thread
+    for _thread in prange(threads, num_threads=threads, nogil=True, schedule="static"):
+        total += multiply_add(steps)
+    assert total > 0
+    return 2.0 * LANES * ACCUMULATORS * steps * threads
+
+
+def copy(real[::1] y, real[::1] x, Py_ssize_t repeats, bint streaming, int threads):
+    """Copy x to y, of whole vectors a thread and y aligned to 64 bytes; returns the bytes moved."""
+    cdef Py_ssize_t part = x.shape[0] // threads, _repeat
+    cdef int thread
+    cdef real *target = &y[0]
+    cdef const real *source = &x[0]
+    assert part * threads == x.shape[0] == y.shape[0] and part % LANES == 0
+    assert <size_t> target % 64 == 0
+    for thread in prange(threads, num_threads=threads, nogil=True, schedule="static"):
+        for _repeat in range(repeats):
+            copy_part(target + thread * part, source + thread * part, part // LANES, streaming)
+    return 2.0 * sizeof(real) * x.shape[0] * repeats
