@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import re
 import shutil
 import subprocess
@@ -102,23 +103,33 @@ def test_tiles_of_y(name, element, level):
     assert on_stack(functions(element, level)[name], level) <= (10 if level == "v2" else 0)
 
 
-# Vectors on the stack for each product of an inner loop: as gcc 12 has it, 0 on the whole on v3 and
-# up to 31 for the 36 products of 3x3 taps on v2, whose products take a register more.
-SPILLED = {"v4": 0.25, "v3": 0, "v2": 0.9}
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize("name", ["tall_tiles_2", "tall_tiles_4", "tall_tiles_apart"])
+def test_tall_tiles_of_y(name, element, level):
+    """The same where groups of rows are summed apart: the sums lie on the stack between groups."""
+    vectors = VECTORS[level] if name == "tall_tiles_4" else 2
+    total, loops = hot_loops(name, element, level)
+    assert total == sum(count for count, _ in loops)
+    assert 36 * vectors <= total <= 38 * vectors  # gcc 12 writes two meetings twice
+    assert sum(stack for _, stack in loops) <= (5 if level == "v2" else 0)
+
+
+# Vectors of an inner loop that go to the stack or come from there, at most, as gcc 12 has it: in
+# 3x4 and 4x3 taps on v4, in 3x3 on v2, whose products take a register more.
+SPILLED = {"v4": 7, "v3": 0, "v2": 13}
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
 def test_tiles_of_dw(element, level):
-    """One inner loop for each number of rows and columns of taps, and all products in these."""
-    total, loops = hot_loops("any_taps", element, level)
-    sizes = range(1, TAPS[level] + 1)
-    assert sorted(n for n, _ in loops) == sorted(STEP * p * q for p in sizes for q in sizes)
-    assert total == sum(count for count, _ in loops)
-    for count, stack in loops:
-        assert stack <= SPILLED[level] * count
-    if level == "v4":
-        assert dict(loops)[STEP * TAPS[level] ** 2] == 0
+    """Each function has one inner loop, of a product for each tap and row of a step."""
+    for p, q in itertools.product(range(1, TAPS[level] + 1), repeat=2):
+        total, loops = hot_loops(f"taps_{p}x{q}", element, level)
+        assert [count for count, _ in loops] == [total] == [STEP * p * q]
+        assert loops[0][1] <= SPILLED[level]
+        if level == "v4" and p == q == 5:
+            assert loops[0][1] == 0
 
 
 @pytest.mark.parametrize("level", LEVELS)
