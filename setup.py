@@ -33,7 +33,14 @@ DIRECTIVES = {
     "show_performance_hints": True,
 }
 # Never -ffast-math, not even to link: it makes the process flush subnormal numbers to zero.
-OPTIMIZE = ["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+OPTIMIZE = [
+    "-O3",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-predictive-commoning",  # writes tiles three times over, and spills
+    "-g0",
+]
 SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]
 # The tiles are written as small inline functions; only inlined do they live in registers.
 INLINE = ("CYTHON_INLINE", "inline __attribute__((always_inline))")

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from . import _cpu, _door
 from .problem import is_int
 
 
-def _cgroup_quota(
-    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> float:
+def _cgroup_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float:
     """CPUs that the control groups of this process allow, of version 2 and 1; inf without."""
     quota = float("inf")
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return quota
-    for line in lines:
+    for line in _read(own).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        base = root / controllers if controllers else root
-        group = base / path.lstrip("/")
-        for folder in (group, *group.parents):
-            quota = min(quota, _folder_quota(folder))
-            if folder == base:
-                break
+        base = os.path.join(root, controllers)
+        names = [name for name in path.split("/") if name]
+        for depth in range(len(names) + 1):
+            quota = min(quota, _folder_quota(os.path.join(base, *names[:depth])))
     return quota
 
 
-def _folder_quota(folder: Path) -> float:
+def _folder_quota(folder: str) -> float:
     """What one control group allows."""
+    words = _read(os.path.join(folder, "cpu.max")).split()
+    if not words:
+        names = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+        words = [_read(os.path.join(folder, name)).strip() for name in names]
     try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text()
-            period = (folder / "cpu.cfs_period_us").read_text()
-        return float(quota) / float(period) if float(quota) > 0 else float("inf")
-    except (OSError, ValueError):  # no such control group; or "max", no limit
+        quota, period = float(words[0]), float(words[1])
+    except ValueError:  # no such control group; or "max", no limit
         return float("inf")
+    return quota / period if quota > 0 else float("inf")
+
+
+def _read(path: str) -> str:
+    """A small file of the system, empty where there is none."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _cpus() -> int:
