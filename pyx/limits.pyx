@@ -34,18 +34,18 @@ cdef extern from *:
 
 
 cdef enum:
-    ACCUMULATORS = 12  # the longest latency, 5 cycles, times two a cycle; with 2 operands in 16 registers
+    ACCUMULATORS = 12  # over 5 cycles of latency times 2 a cycle; with 2 operands in 16 registers
 
 
 cdef real multiply_add(Py_ssize_t steps) noexcept nogil:
     """acc = acc * x + y, with each accumulator `steps` times."""
     cdef vec acc[ACCUMULATORS]
     cdef vec x = splat(<real> 0.5), y = splat(<real> 1.0)
-    cdef Py_ssize_t step
+    cdef Py_ssize_t _step
     cdef int i
     for i in range(ACCUMULATORS):
-        acc[i] = splat(<real> i)
-    for step in range(steps):
+        acc[i] = splat(<real> (i + 3))  # not 2: it would stay 2, and the compiler sees that
+    for _step in range(steps):
         for i in range(ACCUMULATORS):
             acc[i] = acc[i] * x + y
     for i in range(1, ACCUMULATORS):
@@ -66,22 +66,22 @@ cdef void copy_part(real *y, const real *x, Py_ssize_t vectors, bint streaming) 
 def fma(Py_ssize_t steps, int threads):
     """Do multiply-adds in every thread; returns the number of flops."""
     cdef real total = 0
-    cdef int thread
-    for thread in prange(threads, num_threads=threads, nogil=True, schedule="static"):
+    cdef int _thread
+    for _thread in prange(threads, num_threads=threads, nogil=True, schedule="static"):
         total += multiply_add(steps)
     assert total > 0
     return 2.0 * LANES * ACCUMULATORS * steps * threads
 
 
 def copy(real[::1] y, real[::1] x, Py_ssize_t repeats, bint streaming, int threads):
-    """Copy x to y, of whole vectors a thread and y aligned to 64 bytes; returns bytes read and written."""
-    cdef Py_ssize_t part = x.shape[0] // threads, repeat
+    """Copy x to y, whole vectors a thread, y aligned to 64 bytes: returns bytes moved."""
+    cdef Py_ssize_t part = x.shape[0] // threads, _repeat
     cdef int thread
     cdef real *target = &y[0]
     cdef const real *source = &x[0]
     assert part * threads == x.shape[0] == y.shape[0] and part % LANES == 0
     assert <size_t> target % 64 == 0
     for thread in prange(threads, num_threads=threads, nogil=True, schedule="static"):
-        for repeat in range(repeats):
+        for _repeat in range(repeats):
             copy_part(target + thread * part, source + thread * part, part // LANES, streaming)
     return 2.0 * sizeof(real) * x.shape[0] * repeats
