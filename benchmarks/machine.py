@@ -21,7 +21,7 @@ def describe() -> dict[str, object]:
     return {
         "cpu": _cpu_name(),
         "cores": len(cpus()),
-        "caches": caches(),
+        "caches": ", ".join(f"{name} {size >> 10} KiB" for name, size in caches().items()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }

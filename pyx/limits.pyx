@@ -34,8 +34,7 @@ cdef extern from *:
 
 
 cdef enum:
-    # The longest latency, 5 cycles, times two a cycle; with 2 operands in 16 registers.
-    ACCUMULATORS = 12
+    ACCUMULATORS = 12  # over 5 cycles of latency times 2 a cycle; with 2 operands in 16 registers
 
 
 cdef real multiply_add(Py_ssize_t steps) noexcept nogil:
@@ -45,7 +44,7 @@ cdef real multiply_add(Py_ssize_t steps) noexcept nogil:
     cdef Py_ssize_t _step
     cdef int i
     for i in range(ACCUMULATORS):
-        acc[i] = splat(<real> i)
+        acc[i] = splat(<real> (i + 3))  # not 2: it would stay 2, and the compiler sees that
     for _step in range(steps):
         for i in range(ACCUMULATORS):
             acc[i] = acc[i] * x + y
@@ -75,7 +74,7 @@ def fma(Py_ssize_t steps, int threads):
 
 
 def copy(real[::1] y, real[::1] x, Py_ssize_t repeats, bint streaming, int threads):
-    """Copy x to y, of whole vectors a thread and y aligned to 64 bytes; returns the bytes moved."""
+    """Copy x to y, whole vectors a thread, y aligned to 64 bytes: returns bytes moved."""
     cdef Py_ssize_t part = x.shape[0] // threads, _repeat
     cdef int thread
     cdef real *target = &y[0]

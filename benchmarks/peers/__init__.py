@@ -33,7 +33,10 @@ class Peer:
     @property
     def present(self) -> bool:
         """Whether it is installed."""
-        return util.find_spec(self.module) is not None
+        try:
+            return util.find_spec(self.module) is not None
+        except ModuleNotFoundError:  # what it is part of
+            return False
 
     @property
     def version(self) -> str:

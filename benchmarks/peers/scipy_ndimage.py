@@ -23,4 +23,4 @@ def prepare(problem: Problem, direction: str, dtype: str, arrays: Arrays, thread
     return lambda: ndimage.convolve(dy, w, mode="constant", origin=origin)
 
 
-PEERS = (Peer("scipy.ndimage", "scipy", "scipy", can, prepare),)
+PEERS = (Peer("scipy.ndimage", "scipy.ndimage", "scipy", can, prepare),)

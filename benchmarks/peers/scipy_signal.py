@@ -33,7 +33,7 @@ def prepare(
 
 
 PEERS = tuple(
-    Peer(f"scipy.signal {name}", "scipy", "scipy", can, partial(prepare, function))
+    Peer(f"scipy.signal {name}", "scipy.signal", "scipy", can, partial(prepare, function))
     for name, function in (
         ("direct", "convolve2d"),
         ("FFT", "fftconvolve"),
