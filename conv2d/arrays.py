@@ -28,11 +28,14 @@ def operand(name: str, value: object) -> Array:
     return array
 
 
+FLOAT32, FLOAT64, UINT32, UINT64 = map(np.dtype, ("f4", "f8", "u4", "u8"))
+
+
 def kernel_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """What a result type is computed in: integers modulo 2^32 or 2^64, float16 in float32."""
     if dtype.kind == "f":
-        return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-    return np.dtype(np.uint64 if dtype.itemsize == 8 else np.uint32)
+        return FLOAT64 if dtype.itemsize == 8 else FLOAT32
+    return UINT64 if dtype.itemsize == 8 else UINT32
 
 
 def readable(array: Array, dtype: np.dtype[Any], strided: bool = False) -> Array:
@@ -41,20 +44,21 @@ def readable(array: Array, dtype: np.dtype[Any], strided: bool = False) -> Array
     Rows have to be contiguous, unless `strided`.
     """
     kernel = kernel_type(dtype)
-    plane = array.astype(dtype.newbyteorder("="), copy=False)
-    if plane.dtype != kernel:
-        same_size = plane.dtype.itemsize == kernel.itemsize
-        plane = plane.view(kernel) if same_size else plane.astype(kernel)
-    return plane if _is_direct(plane, strided) else np.array(plane, order="C")
+    if array.dtype != kernel:
+        array = array.astype(dtype.newbyteorder("="), copy=False)
+        same_size = array.dtype.itemsize == kernel.itemsize
+        array = array.view(kernel) if same_size else array.astype(kernel)
+    return array if _is_direct(array, strided) else np.array(array, order="C")
 
 
 def _is_direct(plane: Array, strided: bool = False) -> bool:
     """Whether a kernel can address the plane where it is."""
+    flags = plane.flags
+    if not flags.aligned or flags.c_contiguous:
+        return flags.aligned
     size = plane.itemsize
-    return (
-        plane.flags.aligned
-        and all(stride % size == 0 for stride in plane.strides)
-        and (strided or plane.strides[1] == size or plane.shape[1] <= 1)
+    return all(stride % size == 0 for stride in plane.strides) and (
+        strided or plane.strides[1] == size or plane.shape[1] <= 1
     )
 
 
