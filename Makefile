@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyx/*)
 
-.PHONY: demo test lint bench report peers sanitize clean
+.PHONY: demo test lint bench report peers browser sanitize clean
 
 demo: .venv/ready
 	$(BIN)/python -m demo
 
 test: .venv/ready
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -m "not browser"
+
+# The report in headless Chromium, which has to be installed.
+browser: .venv/ready
+	$(BIN)/python -m pytest tests -m browser
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -18,6 +22,7 @@ lint: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint pyx
 	$(BIN)/mypy
 
+# Beside the peers that are installed; `make peers` installs them all.
 bench: .venv/ready
 	$(BIN)/python -m benchmarks run --short
 	$(BIN)/python -m benchmarks report
@@ -31,7 +36,7 @@ peers: .venv/peers
 sanitize: .venv/sanitize/ready
 	cd .venv/sanitize && CONV2D_DEBUG=1 ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	"$(CURDIR)/$(BIN)/python" -m pytest tests
+	"$(CURDIR)/$(BIN)/python" -m pytest tests -m "not browser" --ignore tests/test_demo.py
 
 clean:
 	rm -rf .venv build dist *.egg-info conv2d/*.so

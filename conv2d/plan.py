@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import _door
 from .problem import Problem
 
 # Smaller problems are worked on in one piece by one thread, the rows bounding the workspace. Found
@@ -19,8 +20,8 @@ MAX_THREADS = 64
 WORKSPACE = 32 * 2**20  # bytes, the most that a call takes beyond its arrays
 # Elements of a block where a result cannot be written in place.
 CHUNK = 1 << 17
-# The largest block of W in one call of a kernel, as in pyx/kernels.pxd.
-MAX_FILTER = 64
+# Rows or columns of the largest block of W that a kernel takes in one call.
+MAX_FILTER = _door.LARGEST_FILTER
 
 DIRECTIONS = ("forward", "input", "weight")
 

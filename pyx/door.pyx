@@ -33,6 +33,8 @@ cnp.import_array()
 cdef enum:
     FLOAT32, FLOAT64, UINT32, UINT64, ELEMENTS
 
+LARGEST_FILTER = <int> MAX_FILTER
+
 cdef const Kernels *tables[ELEMENTS]
 cdef int parallel_calls = 0  # running now; changed with the GIL held
 cdef bint used_threads = False

@@ -52,6 +52,7 @@ static inline vec load(const real *p)
 #endif
     return t;
 }
+/* The empty asm keeps a sum in one register, where gcc would move it about. */
 static inline vec add_product(vec sum, vec a, vec b)
 {
     sum += a * b;
