@@ -12,8 +12,8 @@ from . import _door
 from .problem import Problem
 
 # Smaller problems are worked on in one piece by one thread, the rows bounding the workspace. In a
-# tight loop two threads win from 0.5 MFLOP on, after a pause, when they have to be woken, from about
-# 8 (measured with filters from 3x3 to 15x15): this lies between.
+# tight loop two threads win from 0.5 MFLOP on; after a pause, when they have to be woken, from
+# about 8. This lies between (measured with filters from 3x3 to 15x15).
 SMALL_FLOPS = 2_000_000
 SMALL_ROWS = 1024
 # More threads than this would take more than the promised workspace (about 0.4 MiB each).
