@@ -194,32 +194,31 @@ cdef int add_up(const Plane *p) noexcept nogil:
 
 
 cdef int dot(const Plane *p) noexcept nogil:
-    cdef Py_ssize_t k
     cdef Py_ssize_t begin = min(max(p.left, 0), p.b), end = max(min(p.n + p.left, p.b), begin)
+    cdef Py_ssize_t k, first = max(p.top, 0), last = min(p.m + p.top, p.a)
+    cdef const real *x
     cdef total s = 0
-    for k in range(max(p.top, 0), min(p.m + p.top, p.a)):
-        s += row_dot(
-            <const real *> p.w + k * p.w_row + begin,
-            <const real *> p.x + (k - p.top) * p.x_pitch + begin - p.left,
-            end - begin,
-            1,
-        )
+    if begin < end:
+        for k in range(first, last):
+            x = <const real *> p.x + (k - p.top) * p.x_pitch + begin - p.left
+            s += row_dot(<const real *> p.w + k * p.w_row + begin, x, end - begin, 1)
     (<real *> p.y)[0] = <real> s
     return 0
 
 
 cdef int shift(const Plane *p) noexcept nogil:
+    cdef Py_ssize_t begin = min(max(p.left, 0), p.ow), end = max(min(p.n + p.left, p.ow), begin)
     cdef Py_ssize_t i, j
     cdef const real *x
     cdef real *y
     for i in range(p.oh):
         y = <real *> p.y + i * p.y_pitch
-        x = <const real *> p.x + (i - p.top) * p.x_pitch
         for j in range(p.ow):
-            if 0 <= i - p.top < p.m and 0 <= j - p.left < p.n:
-                y[j] = x[j - p.left]
-            else:
-                y[j] = 0
+            y[j] = 0
+        if 0 <= i - p.top < p.m and begin < end:
+            x = <const real *> p.x + (i - p.top) * p.x_pitch + begin - p.left
+            for j in range(begin, end):
+                y[j] = x[j - begin]
     return 0
 
 
