@@ -36,7 +36,7 @@ peers: .venv/peers
 sanitize: .venv/sanitize/ready
 	cd .venv/sanitize && CONV2D_DEBUG=1 ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	"$(CURDIR)/$(BIN)/python" -m pytest tests -m "not browser" \
+	"$(CURDIR)/$(BIN)/python" -m pytest tests -m "not browser" --capture=sys \
 	--ignore tests/test_demo.py --ignore-glob "tests/test_benchmarks_*"
 
 clean:
