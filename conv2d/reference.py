@@ -49,7 +49,7 @@ def conv2d(
     """2-D convolution in the sense of machine learning: cross-correlation, no filter flip.
 
     Y[n,k,i,j] = b[k] + sum_{c,p,q} X[n, c, i*s - pad_top + p*d, j*s - pad_left + q*d] * W[k,c,p,q]
-    summed in the order c, p, q; a term whose X lies in zero padding is left out (API.md).
+    summed in the order c, p, q; a term whose X lies in zero padding is left out.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def conv2d_input(
     """Gradient in x, the adjoint of `conv2d` in X: each term of Y gives `dY * W` to the X it read.
 
     `dX[n, c, i*s - pad_top + p*d, j*s - pad_left + q*d] += dY[n,k,i,j] * W[k,c,p,q]` for all
-    n, k, c, i, p, j, q, through the padding mode (API.md). `dy` has the shape of y; the result has
+    n, k, c, i, p, j, q, through the padding mode. `dy` has the shape of y; the result has
     `input_shape` and is float64 or the integer type of `np.result_type(w, dy)`.
 
     Examples
@@ -140,8 +140,8 @@ def conv2d_weight(
     """Gradient in w, the adjoint of `conv2d` in W.
 
     `dW[k,c,p,q] = sum_{n,i,j} dY[n,k,i,j] * X[n, c, i*s - pad_top + p*d, j*s - pad_left + q*d]`
-    (API.md). `dy` has the shape of y; the result has `weight_shape` and is float64 or the integer
-    type of `np.result_type(x, dy)`.
+    `dy` has the shape of y; the result has `weight_shape` and is float64 or the integer type of
+    `np.result_type(x, dy)`.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def conv2d_backward(
 ) -> Gradients:
     """The gradients in x, w and b that `need` names (one name or several); None for the others.
 
-    dx as `conv2d_input`, dw as `conv2d_weight`, `db[k] = sum_{n,i,j} dY[n,k,i,j]` (API.md) of shape
+    dx as `conv2d_input`, dw as `conv2d_weight`, `db[k] = sum_{n,i,j} dY[n,k,i,j]` of shape
     (K,), or () for one plane, in dy's type. `out` is a tuple of three arrays or None.
 
     Examples
@@ -213,7 +213,7 @@ def conv_transpose2d(
 
     `Y[n, k, i*s - pad_top + p*d, j*s - pad_left + q*d] += X[n,c,i,j] * W[c,k,p,q]` on top of `b[k]`
     for all n, c, k, i, p, j, q that stay within Y, which has
-    `(H - 1)*s - pad_top - pad_bottom + d*(a - 1) + output_padding + 1` rows (API.md).
+    `(H - 1)*s - pad_top - pad_bottom + d*(a - 1) + output_padding + 1` rows.
 
     w is (a, b) for a plane, (C_in, C_out/groups, a, b) otherwise; b is (C_out,). `padding` is cut
     off the full result and is never a name; `output_padding`, an int or a pair, is added below and
@@ -236,7 +236,7 @@ def conv_transpose2d(
 def dot(x: ArrayLike, w: ArrayLike, shift: Sequence[int] = (0, 0)) -> Any:
     """Sum of the products of w, laid on x and moved down and right by `shift`, with what it covers.
 
-    `y = sum_{p,q} X[p+alpha, q+beta] * W[p,q]`, terms outside X left out (API.md). x is (H, W), w
+    `y = sum_{p,q} X[p+alpha, q+beta] * W[p,q]`, terms outside X left out. x is (H, W), w
     is (a, b) of any size; y is a NumPy scalar, float64 or of the integer type `result_type(x, w)`.
 
     Examples
@@ -257,7 +257,7 @@ def dot(x: ArrayLike, w: ArrayLike, shift: Sequence[int] = (0, 0)) -> Any:
 
 
 def dot_grad_w(x: ArrayLike, w_shape: Sequence[int], shift: Sequence[int] = (0, 0)) -> Array:
-    """Gradient of `dot` in w: `dy/dW[p,q] = X[p+alpha, q+beta]`, or 0 outside X (API.md).
+    """Gradient of `dot` in w: `dy/dW[p,q] = X[p+alpha, q+beta]`, or 0 outside X.
 
     Examples
     --------
@@ -269,7 +269,7 @@ def dot_grad_w(x: ArrayLike, w_shape: Sequence[int], shift: Sequence[int] = (0, 
 
 
 def dot_grad_x(x_shape: Sequence[int], w: ArrayLike, shift: Sequence[int] = (0, 0)) -> Array:
-    """Gradient of `dot` in x: `dy/dX[p,q] = W[p-alpha, q-beta]`, or 0 outside W (API.md).
+    """Gradient of `dot` in x: `dy/dX[p,q] = W[p-alpha, q-beta]`, or 0 outside W.
 
     Examples
     --------

@@ -54,7 +54,7 @@ def random_problem(seed):
 
 
 def pads_of(x, w, padding, stride, dilation):
-    """Padding in numbers, by API.md."""
+    """Padding in numbers, as the docstring of conv2d defines it."""
     if not isinstance(padding, str):
         pair = (padding, padding) if isinstance(padding, int) else padding
         return [(p, p) if isinstance(p, int) else p for p in pair]
