@@ -24,8 +24,6 @@ CHUNK = 1 << 17
 # Rows or columns of the largest block of W that a kernel takes in one call.
 MAX_FILTER = _door.LARGEST_FILTER
 
-DIRECTIONS = ("forward", "input", "weight")
-
 
 def _l2_cache() -> int:
     """Bytes of L2 of one core, from the system where it tells."""
@@ -55,9 +53,10 @@ def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
         return Plan("direct", max(rows, 1), max(columns, 1), 1)
     itemsize = max(np.dtype(problem.dtype).itemsize, 4)
     if direction == "weight":
-        # At most 64 partial sums of dW, of 16 rows at least; both planes of a block in half of L2.
+        # At most 64 partial sums of dW, of 16 rows at least; both planes of a block in half a MiB,
+        # whatever the caches are: the order of the sums must follow from the sizes alone.
         band = max(-(-rows // 256) * 4, 16)
-        strip = L2_CACHE // (4 * band * itemsize)
+        strip = (1 << 20) // (4 * band * itemsize)
     else:
         # The rows of X that a row of tiles reads, and the tiles, in half of L2.
         band = 48

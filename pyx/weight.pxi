@@ -4,7 +4,7 @@
 #
 # The accumulators are up to TAPS x TAPS taps of W, the lanes run along a row. A step takes RS rows
 # of Y; each vector of X is loaded once for each filter column and met by all of these rows. After
-# about FLUSH steps the accumulators are added up in `total` (float64 for float32).
+# FLUSH vectors, or one step along a longer row, they are added up in `total` (float64 for float32).
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
 # it writes sums of its own, which are added in the order of the bands.
 # Columns whose windows leave X, and those left over, are read from padded copies of X and Y.
