@@ -72,7 +72,8 @@ def extension(name: str, source: str, **options: object) -> Extension:
 def kernel_modules() -> list[Extension]:
     """Every element type at every level; the build leaves out what the compiler cannot do."""
     return [
-        extension(f"_planar_{element}_{level}", "planar", element=number, level=level)
+        extension(f"_{source}_{element}_{level}", source, element=number, level=level)
+        for source in ("planar", "layer")
         for number, element in enumerate(ELEMENTS)
         for level in [*LEVELS, "generic"]
     ] + [

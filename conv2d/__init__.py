@@ -2,7 +2,14 @@
 
 from . import kernel, reference
 from ._version import __version__
-from .api import Gradients, conv2d, conv2d_backward, conv2d_input, conv2d_weight
+from .api import (
+    Gradients,
+    conv2d,
+    conv2d_backward,
+    conv2d_input,
+    conv2d_weight,
+    conv_transpose2d,
+)
 from .dispatch import info
 from .threads import get_num_threads, set_num_threads
 
@@ -13,6 +20,7 @@ __all__ = [
     "conv2d_backward",
     "conv2d_input",
     "conv2d_weight",
+    "conv_transpose2d",
     "get_num_threads",
     "info",
     "kernel",

@@ -8,10 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _door, planar
+from . import _door, layer, planar
 from .arrays import Result, apart, check_out, operand, readable
-from .plan import make_plan
-from .problem import TYPE_NAMES, Array, Padding, Problem, check_dy, make_problem, parse_shape
+from .plan import make_layer_plan, make_plan
+from .problem import (
+    TYPE_NAMES,
+    Array,
+    Padding,
+    Pair,
+    Problem,
+    check_dy,
+    make_problem,
+    make_transposed,
+    parse_shape,
+)
 from .threads import check_threads, get_num_threads
 
 
@@ -28,7 +38,10 @@ def conv2d(
     w: ArrayLike,
     b: ArrayLike | None = None,
     *,
+    stride: Pair = 1,
     padding: Padding = "same",
+    dilation: Pair = 1,
+    groups: int = 1,
     padding_mode: str = "zeros",
     algorithm: str = "auto",
     out: Array | None = None,
@@ -82,22 +95,31 @@ def conv2d(
     array([[21, 32],
            [54, 65]])
     """
-    if b is None and _plain(padding, padding_mode, algorithm, out, num_threads):
+    if b is None and _plain(
+        stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads
+    ):
         y: Array | None = _door.forward_same(x, w)
         if y is not None:
             return y
     x, w = operand("x", x), operand("w", w)
-    bias = None if b is None else _bias(b)
-    dtype = np.result_type(x, w) if b is None else np.result_type(x, w, _weak(b, bias))
-    problem = make_problem(("x", x.shape), ("w", w.shape), dtype, padding, padding_mode, algorithm)
+    dtype, bias = _type_with_bias(x, w, b)
+    problem = make_problem(
+        ("x", x.shape), ("w", w.shape), dtype, stride, padding, dilation, groups,
+        padding_mode, algorithm,
+    )  # fmt: skip
     if out is not None:
         check_out(out, problem.y_shape, dtype)
-    plan = make_plan(problem, "forward", _threads(num_threads))
-    x, w = readable(apart(x, out), dtype), readable(apart(w, out), dtype, strided=True)
     if bias is not None:
-        bias = readable(_as_bias(bias, dtype), dtype).copy()
-    result = Result(problem.y_shape, dtype, out)
-    planar.forward(problem, x, w, bias, plan, result)
+        bias = _as_bias(bias, problem.filters, problem.rank, dtype)
+    threads = _threads(num_threads)
+    strided = not problem.plane
+    x, w = readable(apart(x, out), dtype, strided), readable(apart(w, out), dtype, strided=True)
+    result = Result(problem.y_shape, dtype, out, strided)
+    if problem.plane:
+        planar.forward(problem, x, w, bias, make_plan(problem, "forward", threads), result)
+    else:
+        plan = make_layer_plan(problem, "forward", threads)
+        layer.forward(problem, x, w, bias, plan, result)
     return result.array
 
 
@@ -106,7 +128,10 @@ def conv2d_input(
     w: ArrayLike,
     dy: ArrayLike,
     *,
+    stride: Pair = 1,
     padding: Padding = "same",
+    dilation: Pair = 1,
+    groups: int = 1,
     padding_mode: str = "zeros",
     algorithm: str = "auto",
     out: Array | None = None,
@@ -143,15 +168,16 @@ def conv2d_input(
     >>> conv2d.conv2d_input((1, 3), [[1, 10]], [[1, 2]], padding="valid")
     array([[ 1, 12, 20]])
     """
-    if _plain(padding, padding_mode, algorithm, out, num_threads):
+    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
         dx: Array | None = _door.input_same(input_shape, w, dy)
         if dx is not None:
             return dx
     w, dy = operand("w", w), operand("dy", dy)
     x_shape = "input_shape", parse_shape("input_shape", input_shape)
     problem = make_problem(
-        x_shape, ("w", w.shape), np.result_type(dy, w), padding, padding_mode, algorithm
-    )
+        x_shape, ("w", w.shape), np.result_type(dy, w), stride, padding, dilation, groups,
+        padding_mode, algorithm,
+    )  # fmt: skip
     return _input_gradient(problem, w, dy, out, num_threads)
 
 
@@ -160,7 +186,10 @@ def conv2d_weight(
     weight_shape: Sequence[int],
     dy: ArrayLike,
     *,
+    stride: Pair = 1,
     padding: Padding = "same",
+    dilation: Pair = 1,
+    groups: int = 1,
     padding_mode: str = "zeros",
     algorithm: str = "auto",
     out: Array | None = None,
@@ -197,15 +226,16 @@ def conv2d_weight(
     >>> conv2d.conv2d_weight([[1, 2, 3]], (1, 2), [[1, 10]], padding="valid")
     array([[21, 32]])
     """
-    if _plain(padding, padding_mode, algorithm, out, num_threads):
+    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
         dw: Array | None = _door.weight_same(x, weight_shape, dy)
         if dw is not None:
             return dw
     x, dy = operand("x", x), operand("dy", dy)
     w_shape = "weight_shape", parse_shape("weight_shape", weight_shape)
     problem = make_problem(
-        ("x", x.shape), w_shape, np.result_type(x, dy), padding, padding_mode, algorithm
-    )
+        ("x", x.shape), w_shape, np.result_type(x, dy), stride, padding, dilation, groups,
+        padding_mode, algorithm,
+    )  # fmt: skip
     return _weight_gradient(problem, x, dy, out, num_threads)
 
 
@@ -215,7 +245,10 @@ def conv2d_backward(
     w: ArrayLike,
     *,
     need: str | Sequence[str] = ("dx", "dw", "db"),
+    stride: Pair = 1,
     padding: Padding = "same",
+    dilation: Pair = 1,
+    groups: int = 1,
     padding_mode: str = "zeros",
     algorithm: str = "auto",
     out: tuple[Array | None, Array | None, Array | None] | None = None,
@@ -261,13 +294,14 @@ def conv2d_backward(
     needed = _parse_need(need)
     types = np.result_type(dy, w), np.result_type(x, dy), dy.dtype.newbyteorder("=")
     problem = make_problem(
-        ("x", x.shape), ("w", w.shape), types[0], padding, padding_mode, algorithm
-    )
+        ("x", x.shape), ("w", w.shape), types[0], stride, padding, dilation, groups,
+        padding_mode, algorithm,
+    )  # fmt: skip
     check_dy(dy, problem)
     _threads(num_threads)
     outs = _parse_outs(out, needed)
     for name, array, shape, dtype in zip(
-        Gradients._fields, outs, (x.shape, w.shape, ()), types, strict=True
+        Gradients._fields, outs, (x.shape, w.shape, problem.b_shape), types, strict=True
     ):
         if array is not None:
             check_out(array, shape, dtype, f"out of {name}")
@@ -285,53 +319,147 @@ def conv2d_backward(
     return Gradients(dx, dw, db)
 
 
+def conv_transpose2d(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    algorithm: str = "auto",
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Transposed convolution as PyTorch defines it: the gradient of `conv2d` in x, as a layer.
+
+    `y[n, k, i*s - top + p*d, j*s - left + q*d] += x[n,c,i,j] * w[c,k,p,q]` on top of `b[k]`.
+    Its own gradients are the other functions: in x `conv2d(dy, w)`, in w
+    `conv2d_weight(dy, w.shape, x)`.
+
+    Parameters
+    ----------
+    x : array_like, shape (H, W), (C_in, H, W) or (N, C_in, H, W)
+        Integers, float16, float32 or float64, in any layout.
+    w : array_like, shape (a, b) for one plane, (C_in, C_out/groups, a, b) otherwise
+        The filters.
+    b : array_like, shape (C_out,); for one plane a scalar or (1,), optional
+        The bias.
+    stride, dilation : int or pair, at least 1
+        Steps of y for one of x, and between taps.
+    padding : int, (rows, columns) or ((top, bottom), (left, right))
+        What is cut off the full result; never a name.
+    output_padding : int or pair, less than stride or dilation
+        Rows below and columns on the right that are added to the result.
+    groups, algorithm, out, num_threads
+        As in `conv2d`.
+
+    Returns
+    -------
+    y : ndarray, of the rank of x
+        Rows are `(H - 1)*s - top - bottom + d*(a - 1) + output_padding + 1`, columns likewise; of
+        type `numpy.result_type(x, w, b)`.
+
+    Raises
+    ------
+    ValueError, TypeError, MemoryError
+        As in `conv2d`.
+
+    Examples
+    --------
+    >>> import conv2d
+    >>> conv2d.conv_transpose2d([[1, 2]], [[1, 10]], stride=2)
+    array([[ 1, 10,  2, 20]])
+    """
+    x, w = operand("x", x), operand("w", w)
+    dtype, bias = _type_with_bias(x, w, b)
+    problem = make_transposed(
+        x.shape, w.shape, dtype, stride, padding, output_padding, dilation, groups, algorithm
+    )
+    if bias is not None:
+        bias = _as_bias(bias, problem.channels, problem.rank, dtype)
+    return _deliver_input(problem, w, x, bias, out, num_threads)
+
+
 def _input_gradient(
     problem: Problem, w: Array, dy: Array, out: Array | None, num_threads: int | None
 ) -> Array:
-    dtype = np.dtype(problem.dtype)
     check_dy(dy, problem)
+    return _deliver_input(problem, w, dy, None, out, num_threads)
+
+
+def _deliver_input(
+    problem: Problem,
+    w: Array,
+    dy: Array,
+    bias: Array | None,
+    out: Array | None,
+    num_threads: int | None,
+) -> Array:
+    """What a checked dY gives to X, on top of a bias or of None."""
+    dtype, strided = np.dtype(problem.dtype), not problem.plane
     if out is not None:
         check_out(out, problem.x_shape, dtype)
-    plan = make_plan(problem, "input", _threads(num_threads))
-    w, dy = readable(apart(w, out), dtype, strided=True), readable(apart(dy, out), dtype)
-    result = Result(problem.x_shape, dtype, out)
-    planar.input_gradient(problem, w, dy, plan, result)
+    threads = _threads(num_threads)
+    w, dy = readable(apart(w, out), dtype, strided=True), readable(apart(dy, out), dtype, strided)
+    result = Result(problem.x_shape, dtype, out, strided)
+    if problem.plane and bias is None:
+        planar.input_gradient(problem, w, dy, make_plan(problem, "input", threads), result)
+    else:
+        plan = make_layer_plan(problem, "input", threads)
+        layer.input_gradient(problem, w, dy, bias, plan, result)
     return result.array
 
 
 def _weight_gradient(
     problem: Problem, x: Array, dy: Array, out: Array | None, num_threads: int | None
 ) -> Array:
-    dtype = np.dtype(problem.dtype)
+    dtype, strided = np.dtype(problem.dtype), not problem.plane
     check_dy(dy, problem)
     if out is not None:
         check_out(out, problem.w_shape, dtype)
-    plan = make_plan(problem, "weight", _threads(num_threads))
-    x, dy = readable(apart(x, out), dtype), readable(apart(dy, out), dtype)
-    result = Result(problem.w_shape, dtype, out)
-    planar.weight_gradient(problem, x, dy, plan, result)
+    threads = _threads(num_threads)
+    x, dy = readable(apart(x, out), dtype, strided), readable(apart(dy, out), dtype, strided)
+    result = Result(problem.w_shape, dtype, out, strided)
+    if problem.plane:
+        planar.weight_gradient(problem, x, dy, make_plan(problem, "weight", threads), result)
+    else:
+        plan = make_layer_plan(problem, "weight", threads)
+        layer.weight_gradient(problem, x, dy, plan, result)
     return result.array
 
 
 def _bias_gradient(
     problem: Problem, dy: Array, out: Array | None, num_threads: int | None
 ) -> Array:
-    plan = make_plan(
-        problem._replace(dtype=TYPE_NAMES[dy.dtype.char]), "weight", _threads(num_threads)
-    )
-    db = planar.bias_gradient(readable(dy, dy.dtype), plan, dy.dtype)
-    if out is None:
-        return db
-    out[...] = db
-    return out
+    problem = problem._replace(dtype=TYPE_NAMES[dy.dtype.char])
+    threads = _threads(num_threads)
+    dy_read = readable(dy, dy.dtype, not problem.plane)
+    result = Result(problem.b_shape, dy.dtype, out)
+    if problem.plane:
+        planar.bias_gradient(dy_read, make_plan(problem, "weight", threads), result)
+    else:
+        layer.bias_gradient(dy_read, make_layer_plan(problem, "weight", threads), result)
+    return result.array
 
 
 def _plain(
-    padding: Padding, padding_mode: str, algorithm: str, out: object, num_threads: int | None
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    padding_mode: str,
+    algorithm: str,
+    out: object,
+    num_threads: int | None,
 ) -> bool:
     """Whether nothing but the arrays was given."""
     return (
-        type(padding) is str
+        type(stride) is type(dilation) is type(groups) is int
+        and stride == dilation == groups == 1
+        and type(padding) is str
         and padding == "same"
         and padding_mode == "zeros"
         and algorithm == "auto"
@@ -347,26 +475,24 @@ def _threads(num_threads: int | None) -> int:
     return check_threads("num_threads", num_threads)
 
 
-def _bias(b: ArrayLike) -> Array:
-    """The bias of one plane, shape (1, 1)."""
+def _type_with_bias(x: Array, w: Array, b: ArrayLike | None) -> tuple[np.dtype[Any], Array | None]:
+    """The result's type, and b as an array. A Python number says its kind alone, as in NumPy."""
+    if b is None:
+        return np.result_type(x, w), None
     bias = operand("b", b)
-    if bias.shape not in ((), (1,)):
-        raise ValueError(f"b has shape {bias.shape}, expected a scalar or (1,) for one plane")
-    return bias.reshape(1, 1)
+    return np.result_type(x, w, b if type(b) in (int, float) else bias), bias
 
 
-def _weak(b: ArrayLike, bias: Array | None) -> Any:
-    """What b says of the result's type: a Python number says its kind alone, as in NumPy."""
-    return b if type(b) in (int, float) else bias
-
-
-def _as_bias(bias: Array, dtype: np.dtype[Any]) -> Array:
-    """The bias in the result's type."""
-    if dtype.kind in "iu":
+def _as_bias(bias: Array, filters: int, rank: int, dtype: np.dtype[Any]) -> Array:
+    """The bias, one element a filter, as kernels read it."""
+    if bias.shape != (filters,) and (rank > 2 or bias.shape != ()):
+        expected = "a scalar or (1,) for one plane" if rank == 2 else f"({filters},)"
+        raise ValueError(f"b has shape {bias.shape}, expected {expected}")
+    if dtype.kind in "iu" and bias.size:
         limits = np.iinfo(dtype)
-        if not limits.min <= int(bias[0, 0]) <= limits.max:
-            raise ValueError(f"b is {bias[0, 0]}, too large for {dtype}, the type of x and w")
-    return bias
+        if not limits.min <= int(bias.min()) <= int(bias.max()) <= limits.max:
+            raise ValueError(f"b is {bias}, too large for {dtype}, the type of x and w")
+    return readable(bias.reshape(filters), dtype, strided=True).copy()
 
 
 def _parse_need(need: str | Sequence[str]) -> tuple[str, ...]:

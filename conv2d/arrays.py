@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,9 @@ def kernel_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def readable(array: Array, dtype: np.dtype[Any], strided: bool = False) -> Array:
-    """The plane in the type that kernels compute `dtype` in; a copy only where it must be.
+    """The array in the type that kernels compute `dtype` in; a copy only where it must be.
 
-    Rows have to be contiguous, unless `strided`.
+    It is a plane whose rows have to be contiguous, or `strided` of any rank.
     """
     kernel = kernel_type(dtype)
     if array.dtype != kernel:
@@ -52,7 +53,7 @@ def readable(array: Array, dtype: np.dtype[Any], strided: bool = False) -> Array
 
 
 def _is_direct(plane: Array, strided: bool = False) -> bool:
-    """Whether a kernel can address the plane where it is."""
+    """Whether a kernel can address the array where it is: a plane, or `strided` of any rank."""
     flags = plane.flags
     if not flags.aligned or flags.c_contiguous:
         return flags.aligned
@@ -85,24 +86,30 @@ class Result:
     `array` is the result, `direct` the same as kernels write it, None where they cannot.
     """
 
-    def __init__(self, shape: Shape, dtype: np.dtype[Any], out: Array | None) -> None:
+    def __init__(
+        self, shape: Shape, dtype: np.dtype[Any], out: Array | None, strided: bool = False
+    ) -> None:
+        """`strided`: kernels write to any strides."""
         self.dtype = dtype.newbyteorder("=")
         self.array = np.empty(shape, self.dtype) if out is None else out
         kernel = kernel_type(self.dtype)
         same = self.array.dtype == self.dtype and self.dtype.itemsize == kernel.itemsize
-        self.direct = self.array.view(kernel) if same and _is_direct(self.array) else None
+        self.direct = self.array.view(kernel) if same and _is_direct(self.array, strided) else None
 
-    def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Rows and columns of blocks of at most CHUNK elements."""
-        height, width = self.array.shape
-        columns = min(width, CHUNK)
-        rows = CHUNK // max(columns, 1)
-        for i in range(0, height, rows):
-            for j in range(0, width, columns):
-                yield slice(i, min(i + rows, height)), slice(j, min(j + columns, width))
+    def blocks(self) -> Iterator[tuple[slice, ...]]:
+        """Where blocks of at most CHUNK elements lie, a slice for each axis."""
+        room, steps = CHUNK, []
+        for size in reversed(self.array.shape):
+            steps.append(max(min(size, room), 1))
+            room //= steps[-1]
+        cuts = [
+            [slice(i, min(i + step, size)) for i in range(0, size, step)]
+            for size, step in zip(self.array.shape, reversed(steps), strict=True)
+        ]
+        return product(*cuts)
 
-    def write(self, rows: slice, columns: slice, block: Array) -> None:
+    def write(self, where: tuple[slice, ...], block: Array) -> None:
         """Put a block that a kernel has computed where it belongs, rounded or wrapped once."""
         typed = block.view(self.dtype) if block.itemsize == self.dtype.itemsize else block
         with np.errstate(all="ignore"):  # kernels do not warn of overflow, nor does this
-            self.array[rows, columns] = typed.astype(self.dtype, copy=False)
+            self.array[where] = typed.astype(self.dtype, copy=False)

@@ -36,9 +36,14 @@ def choose_level() -> str:
 
 def connect(level: str) -> None:
     """Give the door the kernels of a level."""
-    names = [f"{__package__}._planar_{element}_{level}" for element in ELEMENTS]
-    kernels = [importlib.import_module(name).kernels for name in names]
-    _door.connect(kernels, SMALL_FLOPS, SMALL_ROWS, plan_same)
+    planes, layers = (
+        [
+            importlib.import_module(f"{__package__}._{kind}_{element}_{level}").kernels
+            for element in ELEMENTS
+        ]
+        for kind in ("planar", "layer")
+    )
+    _door.connect(planes, layers, SMALL_FLOPS, SMALL_ROWS, plan_same)
 
 
 LEVEL = choose_level()

@@ -50,7 +50,7 @@ def dot(x: ArrayLike, w: ArrayLike, shift: Sequence[int] = (0, 0)) -> Any:
     total = np.zeros((1, 1), readable(x[:0], dtype).dtype)
     if x.size and w.size:
         _door.dot(readable(x, dtype), readable(w, dtype), total, -alpha, -beta)
-    result.write(slice(None), slice(None), total)
+    result.write((), total)
     return result.array[0, 0]
 
 
@@ -108,7 +108,7 @@ def _shifted(plane: Array, shape: Shape, down: int, right: int) -> Array:
     if target.size:
         _door.shift(source, target, down, right)
     if result.direct is None:
-        result.write(slice(None), slice(None), target)
+        result.write((), target)
     return result.array
 
 

@@ -72,3 +72,108 @@ def plan_same(
     left, right = (b - 1) // 2, b // 2
     problem = Problem(height, width, a, b, before, after, left, right, "zeros", dtype)
     return make_plan(problem, direction, threads)
+
+
+class LayerPlan(NamedTuple):
+    """What the kernels of layers are told beside the sizes; see pyx/kernels.pxd."""
+
+    band: int  # rows of outputs at a time
+    strip: int  # columns of outputs at a time
+    depth: int  # channels that are summed up at a time
+    tap_rows: int
+    tap_columns: int  # taps at a time
+    parts: int  # of the channels of the result, for the threads to share
+    bands: int  # of the sums of dW
+    threads: int
+
+
+# Taps along an axis that are summed up at a time, and how far apart the first and the last may lie.
+TAPS, REACH = 16, 128
+# Products in one sum of float32 before it joins the others; it keeps the error down.
+DEPTH = 1152
+STRIP = 512
+PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
+
+
+@lru_cache(maxsize=4096)
+def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan:
+    """The plan for Y, dX or dW of a layer; what decides the order of sums ignores `threads`."""
+    if direction == "weight":
+        return _plan_weight(problem, threads)
+    itemsize = max(np.dtype(problem.dtype).itemsize, 4)
+    channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+    back = direction == "input"
+    strides = (1, 1) if back else problem.stride
+    taps = [
+        max(min(count, TAPS, REACH * s // d + 1), 1)
+        for count, s, d in zip((problem.a, problem.b), strides, problem.dilation, strict=True)
+    ]
+    planes, reach = [], []
+    for count, s, d in zip(taps, strides, problem.dilation, strict=True):
+        planes.append(min(s, count))
+        reach.append((count - 1) * d // s + 1)
+    rows, columns = (
+        [-(-size // s) for size, s in zip(problem.x4[2:], problem.stride, strict=True)]
+        if back
+        else problem.y4[2:]
+    )
+    reduced, made = (filters, channels) if back else (channels, filters)
+    rows, columns = max(rows, 1), max(columns, 1)
+    depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
+    strip = min(columns, STRIP)
+
+    def row_bytes() -> int:
+        return depth * planes[0] * planes[1] * (strip + reach[1]) * itemsize
+
+    while row_bytes() * (1 + reach[0]) > PANEL and strip > 64:
+        strip = -(-strip // 2)
+    while row_bytes() * (1 + reach[0]) > PANEL and depth > 1:
+        depth = -(-depth // 2)
+    band = max(min(PANEL // row_bytes() - reach[0], rows, -(-1024 // strip)), 1)
+    band = -(-rows // -(-rows // band))
+    items = problem.images * problem.groups * -(-rows // band) * -(-columns // strip)
+    if back:
+        items *= problem.stride[0] * problem.stride[1]
+    # Sums that wait for the next channels, in a MiB of their own.
+    parts = -(-made * band * strip * itemsize // 2**20) if depth < reduced else 1
+    if problem.flops < SMALL_FLOPS:
+        threads = 1
+    while items * parts < 2 * threads and parts < -(-made // 6):
+        parts += 1
+    scratch = PANEL + 2**21
+    threads = max(min(threads, WORKSPACE // scratch), 1)
+    return LayerPlan(band, strip, depth, taps[0], taps[1], parts, 1, threads)
+
+
+def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
+    """The plan for dW: blocks of Y, channels and filters so that all that meets lies in L2."""
+    itemsize = max(np.dtype(problem.dtype).itemsize, 4)
+    channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+    rows, columns = (max(size, 1) for size in problem.y4[2:])
+    taps = [
+        max(min(count, TAPS, REACH // d + 1), 1)
+        for count, d in zip((problem.a, problem.b), problem.dilation, strict=True)
+    ]
+    strip = min(columns, 256)
+    band = min(rows, -(-256 // strip))
+    lanes = min(filters, 256 if taps[0] * taps[1] == 1 else 128)
+    parts = -(-filters // lanes) if filters else 1
+    width = strip * problem.stride[1] + taps[1] * problem.dilation[1]
+    height = band * problem.stride[0] + taps[0] * problem.dilation[0]
+    depth = max(
+        min(
+            channels,
+            2**18 // (taps[0] * taps[1] * max(lanes, 16) * itemsize),
+            2**18 // (width * height * itemsize),
+        ),
+        1,
+    )
+    items = problem.groups * parts * -(-problem.a // taps[0]) * -(-problem.b // taps[1])
+    blocks = problem.images * -(-rows // band)
+    # Whatever the threads: so that several have enough to do, and partial sums are few.
+    most = 2**22 // max(filters * channels * problem.groups * problem.a * problem.b * itemsize, 1)
+    bands = max(min(-(-8 // (items * -(-channels // depth))), blocks, most), 1)
+    if problem.flops < SMALL_FLOPS:
+        threads = 1
+    threads = max(min(threads, (WORKSPACE - 2**22) // 2**20), 1)
+    return LayerPlan(band, strip, depth, taps[0], taps[1], parts, bands, threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,14 +30,14 @@ def input_gradient(problem: Problem, w: Array, dy: Array, plan: Plan, result: Re
         return
     for i, j in result.blocks():
         total = np.zeros((i.stop - i.start, j.stop - j.start), dy.dtype)
-        for r, to_rows in _sources(problem.top, problem.height, problem.bottom, problem.mode, i):
-            for c, to_columns in _sources(
+        for r, to_rows in sources(problem.top, problem.height, problem.bottom, problem.mode, i):
+            for c, to_columns in sources(
                 problem.left, problem.width, problem.right, problem.mode, j
             ):
                 part = Result((r.stop - r.start, c.stop - c.start), dy.dtype, None)
                 _correlate(dy, flipped, None, top - r.start, left - c.start, 0, plan, part)
-                _fold(part.array, to_rows, to_columns, total)
-        result.write(i, j, total)
+                fold(part.array, to_rows, to_columns, total)
+        result.write((i, j), total)
 
 
 def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: Result) -> None:
@@ -54,17 +54,15 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: R
             block = result.direct[p, q]
         _door.weight(x, block, dy, problem.top - p.start, problem.left - q.start, mode, plan)
         if result.direct is None:
-            result.write(p, q, block)
+            result.write((p, q), block)
 
 
-def bias_gradient(dy: Array, plan: Plan, dtype: np.dtype[Any]) -> Array:
+def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
     """db, 0-dimensional, from dY."""
     total = np.zeros((1, 1), dy.dtype)
     if dy.size:
         _door.add_up(dy, total, plan)
-    result = Result((1, 1), dtype, None)
-    result.write(slice(None), slice(None), total)
-    return result.array.reshape(())
+    result.write((), total[0, 0])
 
 
 def _correlate(
@@ -88,7 +86,7 @@ def _correlate(
             if not first:
                 with np.errstate(all="ignore"):
                     total += block
-        result.write(i, j, total)
+        result.write((i, j), total)
 
 
 def _filter_blocks(a: int, b: int) -> Iterator[tuple[slice, slice]]:
@@ -104,7 +102,7 @@ RUN = 8
 Moves: TypeAlias = list[tuple[slice, slice]]
 
 
-def _sources(
+def sources(
     before: int, size: int, after: int, mode: str, part: slice
 ) -> Iterator[tuple[slice, Moves]]:
     """Runs of a padded axis that take elements from `part` of the axis itself.
@@ -138,11 +136,11 @@ def _source(i: Array, size: int, mode: str) -> Array:
     return places
 
 
-def _fold(block: Array, rows: Moves, columns: Moves, total: Array) -> None:
-    """Add the rows and columns of a block to where they belong."""
-    narrow = np.zeros((block.shape[0], total.shape[1]), block.dtype)
+def fold(block: Array, rows: Moves, columns: Moves, total: Array) -> None:
+    """Add the rows and columns of blocks, the last two axes, to where they belong."""
+    narrow = np.zeros((*block.shape[:-1], total.shape[-1]), block.dtype)
     with np.errstate(all="ignore"):
         for source, target in columns:
-            narrow[:, target] += block[:, source]
+            narrow[..., target] += block[..., source]
         for source, target in rows:
-            total[target] += narrow[source]
+            total[..., target, :] += narrow[..., source, :]

@@ -10,7 +10,9 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
-from kernels cimport MAX_FILTER, ZEROS, Kernel, Kernels, Plane
+from kernels cimport (
+    MAX_FILTER, ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane
+)
 
 cdef extern from *:
     """
@@ -36,6 +38,7 @@ cdef enum:
 LARGEST_FILTER = <int> MAX_FILTER
 
 cdef const Kernels *tables[ELEMENTS]
+cdef const LayerKernels *layer_tables[ELEMENTS]
 cdef int parallel_calls = 0  # running now; changed with the GIL held
 cdef bint used_threads = False
 cdef bint forked = False
@@ -50,11 +53,14 @@ cdef Py_ssize_t small_rows = 0
 cdef object planner = None
 
 
-def connect(list kernels, double flops, Py_ssize_t rows, plan):
+def connect(list kernels, list layers, double flops, Py_ssize_t rows, plan):
     """Take the kernels of each element type, what a small problem is, and the planner of others."""
     global small_flops, small_rows, planner
     for element in range(<int> ELEMENTS):
         tables[element] = <const Kernels *> PyCapsule_GetPointer(kernels[element], "conv2d.kernels")
+        layer_tables[element] = <const LayerKernels *> PyCapsule_GetPointer(
+            layers[element], "conv2d.layers"
+        )
     small_flops = flops
     small_rows = rows
     planner = plan
@@ -97,31 +103,38 @@ cdef bint owns_pool():
     return pool_owner == me
 
 
-cdef int run(Kernel kernel, Plane *plane) except -1:
+ctypedef int (*Work)(const void *) noexcept nogil
+
+
+cdef int run(Work work, void *sizes, Py_ssize_t *threads, double flops) except -1:
     """Run a kernel without the GIL. One call at a time is parallel, the others are serial."""
     global parallel_calls, used_threads
     cdef int failed
     cdef bint keep = True
-    if plane.threads > 1 and (parallel_calls or forked):
-        plane.threads = 1
-    if plane.threads > 1:
+    if threads[0] > 1 and (parallel_calls or forked):
+        threads[0] = 1
+    if threads[0] > 1:
         keep = owns_pool()
-        if not keep and 2.0 * plane.oh * plane.ow * plane.a * plane.b < POOL_FLOPS:
-            plane.threads = 1
-    if plane.threads == 1:
+        if not keep and flops < POOL_FLOPS:
+            threads[0] = 1
+    if threads[0] == 1:
         with nogil:
-            failed = kernel(plane)
+            failed = work(sizes)
     else:
         used_threads = True
         parallel_calls += 1
         with nogil:
-            failed = kernel(plane)
+            failed = work(sizes)
             if not keep:
                 free_threads()
         parallel_calls -= 1
     if failed:
         raise MemoryError("no memory for the workspace of a convolution")
     return 0
+
+
+cdef int run_plane(Kernel kernel, Plane *p) except -1:
+    return run(<Work> kernel, p, &p.threads, 2.0 * p.oh * p.ow * p.a * p.b)
 
 
 # ---------------------------------------------------------------- the general road
@@ -178,7 +191,7 @@ def correlate(
     _, p.band, p.strip, p.threads = plan
     if bias is not None:
         p.bias = cnp.PyArray_DATA(bias)
-    run(tables[element_of(x)].correlate, &p)
+    run_plane(tables[element_of(x)].correlate, &p)
 
 
 def weight(
@@ -189,7 +202,7 @@ def weight(
     lay(&p, x, w, y, top, left)
     p.mode = mode
     _, p.band, p.strip, p.threads = plan
-    run(tables[element_of(x)].weight, &p)
+    run_plane(tables[element_of(x)].weight, &p)
 
 
 def add_up(cnp.ndarray y, cnp.ndarray total, plan):
@@ -197,21 +210,89 @@ def add_up(cnp.ndarray y, cnp.ndarray total, plan):
     cdef Plane p
     lay(&p, y, total, y, 0, 0)
     _, p.band, p.strip, p.threads = plan
-    run(tables[element_of(y)].add_up, &p)
+    run_plane(tables[element_of(y)].add_up, &p)
 
 
 def dot(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
     """The sum of products of X and W, whose rows are contiguous too, into Y (1, 1)."""
     cdef Plane p
     lay(&p, x, w, y, top, left)
-    run(tables[element_of(x)].dot, &p)
+    run_plane(tables[element_of(x)].dot, &p)
 
 
 def shift(cnp.ndarray x, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
     """Y from X moved down by top and to the right by left."""
     cdef Plane p
     lay(&p, x, x, y, top, left)
-    run(tables[element_of(x)].shift, &p)
+    run_plane(tables[element_of(x)].shift, &p)
+
+
+# ---------------------------------------------------------------- layers
+
+
+cdef void lay_layer(
+    Layer *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias, problem, plan
+) except *:
+    """Pointers and strides of arrays of rank 4, and what the problem and the plan say."""
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
+    p.x = cnp.PyArray_DATA(x)
+    p.x_n, p.x_c, p.x_row, p.x_col = [cnp.PyArray_STRIDE(x, i) // size for i in range(4)]
+    p.w = cnp.PyArray_DATA(w)
+    p.w_k, p.w_c, p.w_row, p.w_col = [cnp.PyArray_STRIDE(w, i) // size for i in range(4)]
+    p.y = cnp.PyArray_DATA(y)
+    p.y_n, p.y_k, p.y_row, p.y_col = [cnp.PyArray_STRIDE(y, i) // size for i in range(4)]
+    p.bias = NULL
+    p.bias_step = 0
+    if bias is not None:
+        p.bias = cnp.PyArray_DATA(bias)
+        p.bias_step = cnp.PyArray_STRIDE(bias, 0) // size
+    groups, stride, dilation, top, left, p.mode = problem
+    p.n = cnp.PyArray_DIM(x, 0)
+    p.groups = groups
+    p.c = cnp.PyArray_DIM(w, 1)
+    p.k = cnp.PyArray_DIM(w, 0) // p.groups
+    for axis, before in enumerate((top, left)):
+        lay_axis(
+            &p.rows if axis == 0 else &p.columns, cnp.PyArray_DIM(x, 2 + axis),
+            cnp.PyArray_DIM(w, 2 + axis), cnp.PyArray_DIM(y, 2 + axis), stride[axis],
+            dilation[axis], before,
+        )
+    p.band, p.strip, p.depth, p.tap_rows, p.tap_columns, p.parts, p.bands, p.threads = plan
+
+
+cdef void lay_axis(
+    Axis *axis, Py_ssize_t size, Py_ssize_t taps, Py_ssize_t outputs, Py_ssize_t stride,
+    Py_ssize_t dilation, Py_ssize_t before
+) noexcept:
+    axis.size = size
+    axis.taps = taps
+    axis.outputs = outputs
+    axis.stride = stride
+    axis.dilation = dilation
+    axis.before = before
+
+
+def layer(
+    str direction, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias, problem, plan
+):
+    """One of X, W and Y, of rank 4 and any strides, from the other two; or the sums of Y into w.
+
+    problem: groups, strides, dilations, padding above and on the left, padding mode.
+    """
+    cdef Layer p
+    cdef LayerKernel kernel
+    cdef const LayerKernels *table = layer_tables[element_of(x)]
+    lay_layer(&p, x, w, y, bias, problem, plan)
+    if direction == "forward":
+        kernel = table.forward
+    elif direction == "input":
+        kernel = table.input
+    elif direction == "weight":
+        kernel = table.weight
+    else:
+        kernel = table.bias
+    run(<Work> kernel, &p, &p.threads, 2.0 * p.n * p.groups * p.k * p.c * p.rows.outputs
+        * p.columns.outputs * p.rows.taps * p.columns.taps)
 
 
 # ---------------------------------------------------------------- the fast road
@@ -276,7 +357,7 @@ cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
         p.w_row = -p.b
         p.w_col = -1
     plan_same(&p, kind, "input" if reverse else "forward")
-    run(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].correlate, &p)
+    run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].correlate, &p)
     return y
 
 
@@ -315,5 +396,5 @@ def weight_same(x, weight_shape, dy):
     w = cnp.PyArray_EMPTY(2, sizes, kind, 0)
     lay(&p, x, w, dy, (sizes[0] - 1) // 2, (sizes[1] - 1) // 2)
     plan_same(&p, kind, "weight")
-    run(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].weight, &p)
+    run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].weight, &p)
     return w

@@ -27,3 +27,33 @@ cdef struct Kernels:
     Kernel add_up     # W (1 x 1) from Y: the gradient of the bias
     Kernel dot        # Y (1 x 1) from X and W
     Kernel shift      # Y from X moved by (-top, -left)
+
+cdef struct Axis:
+    # Rows or columns: of X, of W, of Y; output i sees tap p at i * stride - before + p * dilation
+    Py_ssize_t size, taps, outputs, stride, dilation, before
+
+cdef struct Layer:
+    # Strides are in elements; Y[n, g * k + m] is made of X[n, g * c + r] for all r < c.
+    const void *x
+    Py_ssize_t x_n, x_c, x_row, x_col
+    const void *w
+    Py_ssize_t w_k, w_c, w_row, w_col
+    const void *y
+    Py_ssize_t y_n, y_k, y_row, y_col
+    const void *bias  # one element for each channel of the result, or NULL
+    Py_ssize_t bias_step
+    Py_ssize_t n, groups, c, k  # images, groups, channels of X and of Y in a group
+    Axis rows, columns
+    int mode
+    # The plan: outputs, channels and taps that are worked on at a time, parts of the channels
+    # of the result that are shared among threads, bands of the sums of dW.
+    const void *partial  # kernels' own: the sums of dW of each band
+    Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts, bands, threads
+
+ctypedef int (*LayerKernel)(const Layer *) noexcept nogil  # 0, or -1 where memory ran out
+
+cdef struct LayerKernels:
+    LayerKernel forward  # Y from X and W
+    LayerKernel input    # X from W and Y: the gradient of X
+    LayerKernel weight   # W from X and Y: the gradient of W
+    LayerKernel bias     # the gradient of the bias from Y, into w

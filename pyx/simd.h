@@ -35,10 +35,37 @@ typedef uint64_t total;
 #define VBYTES 16
 #endif
 
+#if CONV2D_ELEMENT % 2 == 0
+typedef int32_t lane; /* as wide as a real */
+#define LANE_COUNT (VBYTES / 4)
+#else
+typedef int64_t lane;
+#define LANE_COUNT (VBYTES / 8)
+#endif
+
 #if defined(__GNUC__)
 typedef real vec __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
 static inline vec splat(real s) { return s - (vec){0}; }
+/* a0 b0 a1 b1 ... of the lower halves of two vectors, and of the upper halves. */
+#if LANE_COUNT == 16
+#define ZIP(i) i, i + 16, i + 1, i + 17, i + 2, i + 18, i + 3, i + 19, \
+               i + 4, i + 20, i + 5, i + 21, i + 6, i + 22, i + 7, i + 23
+#elif LANE_COUNT == 8
+#define ZIP(i) i, i + 8, i + 1, i + 9, i + 2, i + 10, i + 3, i + 11
+#elif LANE_COUNT == 4
+#define ZIP(i) i, i + 4, i + 1, i + 5
 #else
+#define ZIP(i) i, i + 2
+#endif
+typedef lane lanes __attribute__((vector_size(VBYTES)));
+static inline vec zip_low(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){ZIP(0)}); }
+static inline vec zip_high(vec a, vec b)
+{
+    return __builtin_shuffle(a, b, (lanes){ZIP(LANE_COUNT / 2)});
+}
+#else
+static inline vec zip_low(vec a, vec b) { return a + 0 * b; } /* never called */
+#define zip_high zip_low
 typedef real vec; /* no vector types: one lane, slow but right */
 static inline vec splat(real s) { return s; }
 #endif

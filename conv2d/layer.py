@@ -1,0 +1,162 @@
+"""Layers through the kernels: Y, dX, dW and db of images and batches into any result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from . import _door
+from .arrays import Result, kernel_type
+from .plan import LayerPlan
+from .planar import fold, sources
+from .problem import PADDING_MODES, Array, Problem
+
+Slices = tuple[slice, ...]
+
+
+def forward(
+    problem: Problem, x: Array, w: Array, b: Array | None, plan: LayerPlan, result: Result
+) -> None:
+    """Y from X and W."""
+    if result.array.size == 0:
+        return
+    x, w = _batch(x), _batch(w)
+    settings = problem.groups, problem.stride, problem.dilation
+    top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
+    if result.direct is not None:
+        where = *settings, top, left, mode
+        _door.layer("forward", x, w, _batch(result.direct), b, where, plan)
+        return
+    for block in result.blocks():
+        part = np.empty([s.stop - s.start for s in block], x.dtype)
+        n, k, i, j = _slices(block)
+        at = top - i.start * problem.stride[0], left - j.start * problem.stride[1]
+        for filters, channels, groups in _within_groups(problem, k, "filters"):
+            _door.layer(
+                "forward",
+                x[n, channels],
+                w[filters],
+                _batch(part)[:, filters.start - k.start : filters.stop - k.start],
+                None if b is None else b[filters],
+                (groups, *settings[1:], *at, mode),
+                plan,
+            )
+        result.write(block, part)
+
+
+def input_gradient(
+    problem: Problem, w: Array, dy: Array, b: Array | None, plan: LayerPlan, result: Result
+) -> None:
+    """dX from dY and W, on top of a bias or of None."""
+    if result.array.size == 0:
+        return
+    w, dy = _batch(w), _batch(dy)
+    if result.direct is not None and problem.mode == "zeros":
+        where = problem.groups, problem.stride, problem.dilation, problem.top, problem.left, 0
+        _door.layer("input", _batch(result.direct), w, dy, b, where, plan)
+        return
+    for block in result.blocks():
+        n, c, i, j = _slices(block)
+        shape = n.stop - n.start, c.stop - c.start
+        total = np.zeros((*shape, i.stop - i.start, j.stop - j.start), dy.dtype)
+        if problem.mode == "zeros":
+            _input_part(problem, total, w, dy[n], c, (i.start, j.start), b, plan)
+        else:
+            for r, to_rows in sources(problem.top, problem.height, problem.bottom, problem.mode, i):
+                for s, to_columns in sources(
+                    problem.left, problem.width, problem.right, problem.mode, j
+                ):
+                    part = np.empty((*shape, r.stop - r.start, s.stop - s.start), dy.dtype)
+                    _input_part(problem, part, w, dy[n], c, (r.start, s.start), b, plan)
+                    fold(part, to_rows, to_columns, total)
+        result.write(block, total.reshape([s.stop - s.start for s in block]))
+
+
+def _input_part(
+    problem: Problem,
+    part: Array,
+    w: Array,
+    dy: Array,
+    c: slice,
+    first: tuple[int, int],
+    b: Array | None,
+    plan: LayerPlan,
+) -> None:
+    """dX of some channels and images, from element `first` on, as if X had no padding."""
+    top, left = problem.top + first[0], problem.left + first[1]
+    for channels, filters, groups in _within_groups(problem, c, "channels"):
+        size = problem.channels // problem.groups
+        taken = slice(channels.start % size, channels.start % size + channels.stop - channels.start)
+        _door.layer(
+            "input",
+            part[:, channels.start - c.start : channels.stop - c.start],
+            w[filters] if groups > 1 else w[filters, taken],
+            dy[:, filters],
+            None if b is None else b[channels],
+            (groups, problem.stride, problem.dilation, top, left, 0),
+            plan,
+        )
+
+
+def weight_gradient(problem: Problem, x: Array, dy: Array, plan: LayerPlan, result: Result) -> None:
+    """dW from X and dY."""
+    if x.size == 0 or dy.size == 0:
+        result.array[...] = 0
+        return
+    x, dy = _batch(x), _batch(dy)
+    settings = problem.groups, problem.stride, problem.dilation
+    top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
+    if result.direct is not None:
+        where = *settings, top, left, mode
+        _door.layer("weight", x, _batch(result.direct), dy, None, where, plan)
+        return
+    for block in result.blocks():
+        part = np.empty([s.stop - s.start for s in block], kernel_type(result.dtype))
+        k, c, p, q = _slices(block)
+        at = top - p.start * problem.dilation[0], left - q.start * problem.dilation[1]
+        for filters, channels, groups in _within_groups(problem, k, "filters"):
+            if groups == 1:
+                channels = slice(channels.start + c.start, channels.start + c.stop)
+            _door.layer(
+                "weight",
+                x[:, channels],
+                _batch(part)[filters.start - k.start : filters.stop - k.start],
+                dy[:, filters],
+                None,
+                (groups, *settings[1:], *at, mode),
+                plan,
+            )
+        result.write(block, part)
+
+
+def bias_gradient(dy: Array, plan: LayerPlan, result: Result) -> None:
+    """db from dY."""
+    total = np.zeros((dy.shape[-3] if dy.ndim > 2 else 1, 1, 1, 1), dy.dtype)
+    if dy.size:
+        where = 1, (1, 1), (1, 1), 0, 0, 0
+        _door.layer("bias", _batch(dy), total, _batch(dy), None, where, plan)
+    result.write((), total.reshape(result.array.shape))
+
+
+def _batch(array: Array) -> Array:
+    """The array as one of rank 4."""
+    return array[(None,) * (4 - array.ndim)]
+
+
+def _slices(block: Slices) -> Slices:
+    """The slices of a block as of rank 4."""
+    return (slice(0, 1),) * (4 - len(block)) + block
+
+
+def _within_groups(problem: Problem, part: slice, side: str) -> Iterator[tuple[slice, slice, int]]:
+    """Channels of the result, those of the source that they are made of, and groups: all or one."""
+    sizes = {name: getattr(problem, name) // problem.groups for name in ("filters", "channels")}
+    other = "channels" if side == "filters" else "filters"
+    if part.stop - part.start == getattr(problem, side):
+        yield part, slice(0, getattr(problem, other)), problem.groups
+        return
+    for group in range(part.start // sizes[side], -(-part.stop // sizes[side])):
+        start = max(part.start, group * sizes[side])
+        stop = min(part.stop, (group + 1) * sizes[side])
+        yield slice(start, stop), slice(group * sizes[other], (group + 1) * sizes[other]), 1

@@ -1,0 +1,41 @@
+"""Layers for one element type and one instruction level: Y and the gradients of X, W and the bias.
+
+Built once for each element type and level. Pointers, sizes and a plan come in (`kernels.pxd`);
+nothing is decided here and Python is never seen.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from cython.parallel cimport prange, threadid
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from kernels cimport EDGE, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
+
+
+cdef extern from "simd.h" nogil:
+    ctypedef float real
+    ctypedef double total
+    ctypedef float vec
+    enum:
+        LANES, MR, NV
+    vec load(const real *)
+    void store(real *, vec)
+    vec splat(real)
+    vec zip_low(vec, vec)
+    vec zip_high(vec, vec)
+
+
+include "common.pxi"
+include "layer_pack.pxi"
+include "layer_correlate.pxi"
+include "layer_exact.pxi"
+include "layer_weight.pxi"
+
+
+cdef LayerKernels KERNELS
+KERNELS.forward = forward
+KERNELS.input = input_gradient
+KERNELS.weight = weight_gradient
+KERNELS.bias = bias_gradient
+
+kernels = PyCapsule_New(&KERNELS, "conv2d.layers", NULL)

@@ -1,0 +1,105 @@
+# Channels of Y or of the gradient of X whose filters are not finite: padding left out of the sums
+#
+# Elsewhere padding is a zero that is multiplied, which makes a NaN of an infinite element of W, in
+# every element of the result that sees it. So one element tells whether a plane is to be made once
+# more, term by term from the formula.
+
+cdef inline bint finite(real number) noexcept nogil:
+    cdef real zero = 0
+    return number * zero == zero
+
+
+cdef bint filters_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept nogil:
+    """Whether all elements of W that one channel of the result sees are finite."""
+    cdef Py_ssize_t size = p.c if back else p.k, r, k, q
+    cdef const real *w = <const real *> p.w + channel // size * p.k * p.w_k
+    w += channel % size * (p.w_c if back else p.w_k)
+    for r in range(p.k if back else p.c):
+        for k in range(p.rows.taps):
+            for q in range(p.columns.taps):
+                if not finite(w[k * p.w_row + q * p.w_col]):
+                    return False
+        w += p.w_k if back else p.w_c
+    return True
+
+
+cdef bint looks_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept nogil:
+    """Whether an element of each plane (of each lattice, for X) is finite."""
+    cdef Py_ssize_t n, i, j
+    cdef const real *plane
+    for n in range(p.n):
+        if not back:
+            if not finite((<const real *> p.y)[n * p.y_n + channel * p.y_k]):
+                return False
+            continue
+        plane = <const real *> p.x + n * p.x_n + channel * p.x_c
+        for i in range(min(p.rows.stride, p.rows.size)):
+            for j in range(min(p.columns.stride, p.columns.size)):
+                if not finite(plane[i * p.x_row + j * p.x_col]):
+                    return False
+    return True
+
+
+cdef inline Py_ssize_t first_inside(const Axis *axis, Py_ssize_t tap) noexcept nogil:
+    """The first output that sees an element of the axis through a tap."""
+    return parts_in(max(axis.before - tap * axis.dilation, 0), axis.stride)
+
+
+cdef inline Py_ssize_t last_inside(const Axis *axis, Py_ssize_t tap) noexcept nogil:
+    """One behind the last output that does; the first may be behind it."""
+    cdef Py_ssize_t end = axis.size + axis.before - tap * axis.dilation
+    return min(parts_in(max(end, 0), axis.stride), axis.outputs)
+
+
+cdef void exact_tap(
+    const Layer *p, real *x, real tap, real *y, Py_ssize_t k, Py_ssize_t q, bint back
+) noexcept nogil:
+    """What one tap adds to one plane of Y, or of X."""
+    cdef Py_ssize_t i, j, row, column
+    for i in range(first_inside(&p.rows, k), last_inside(&p.rows, k)):
+        row = (i * p.rows.stride - p.rows.before + k * p.rows.dilation) * p.x_row
+        for j in range(first_inside(&p.columns, q), last_inside(&p.columns, q)):
+            column = (j * p.columns.stride - p.columns.before + q * p.columns.dilation) * p.x_col
+            if back:
+                x[row + column] += tap * y[i * p.y_row + j * p.y_col]
+            else:
+                y[i * p.y_row + j * p.y_col] += tap * x[row + column]
+
+
+cdef void exact_plane(const Layer *p, Py_ssize_t n, Py_ssize_t channel, bint back) noexcept nogil:
+    """One plane of the result, from its bias on."""
+    cdef Py_ssize_t size = p.c if back else p.k, group = channel // size, m = channel % size
+    cdef Py_ssize_t r, i, j, k, q
+    cdef real *x = <real *> p.x + n * p.x_n + (group * p.c + (m if back else 0)) * p.x_c
+    cdef real *y = <real *> p.y + n * p.y_n + (group * p.k + (0 if back else m)) * p.y_k
+    cdef const real *w = <const real *> p.w + group * p.k * p.w_k
+    cdef real bias = 0
+    if p.bias != NULL:
+        bias = (<const real *> p.bias)[channel * p.bias_step]
+    w += m * (p.w_c if back else p.w_k)
+    for i in range(p.rows.size if back else p.rows.outputs):
+        for j in range(p.columns.size if back else p.columns.outputs):
+            if back:
+                x[i * p.x_row + j * p.x_col] = bias
+            else:
+                y[i * p.y_row + j * p.y_col] = bias
+    for r in range(p.k if back else p.c):
+        for k in range(p.rows.taps):
+            for q in range(p.columns.taps):
+                exact_tap(p, x, w[k * p.w_row + q * p.w_col], y, k, q, back)
+        w += p.w_k if back else p.w_c
+        if back:
+            y += p.y_k
+        else:
+            x += p.x_c
+
+
+cdef void exactly(const Layer *p, bint back) noexcept nogil:
+    """Make planes once more whose filters are not finite, where there is padding to leave out."""
+    cdef Py_ssize_t channel, n
+    if p.mode != ZEROS and not back:
+        return
+    for channel in range(p.groups * (p.c if back else p.k)):
+        if not looks_finite(p, channel, back) and not filters_finite(p, channel, back):
+            for n in prange(p.n, num_threads=<int> p.threads, schedule="static"):
+                exact_plane(p, n, channel, back)

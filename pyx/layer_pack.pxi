@@ -1,0 +1,109 @@
+# Panels: padded copies of what a block of outputs sees, in which every tap is an offset
+#
+# A panel holds, for each channel of a block, the rows and columns that a block of outputs sees
+# through a block of taps, padding included. Where outputs lie `stride` apart, the rows and columns
+# are sorted by their remainder into planes of their own. So the element that output (u, v) sees
+# through a tap is at  offset(tap) + u * pitch + v.  Zeros on the right of a row and on the left of
+# the next are the same where they can be: a vector of outputs may run across the ends of rows.
+
+cdef enum:
+    REMAINDERS = 32  # of a block of taps along one axis, at most
+
+
+cdef struct Walk:
+    # One axis of the outputs that are made alike: output first + u * step, u < count, sees its tap
+    # tap[k] at u * stride + at[k].
+    Py_ssize_t first, step, count, stride, taps
+    Py_ssize_t *at
+    Py_ssize_t *tap
+
+
+cdef struct Reach:
+    # Along one axis, what a block of taps sees: remainder[f] + stride * (u + low..high)
+    Py_ssize_t low, high, remainders
+    Py_ssize_t remainder[REMAINDERS]
+
+
+cdef struct Panel:
+    Reach rows, columns
+    Py_ssize_t height, width  # of a plane: rows, columns that are copied
+    Py_ssize_t pitch, plane, channel  # from row to row, plane to plane, channel to channel
+
+
+cdef inline Py_ssize_t floor_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a // b if a >= 0 else -((b - 1 - a) // b)
+
+
+cdef void reach(Reach *r, const Walk *walk, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """What the taps first to last of a walk see."""
+    cdef Py_ssize_t k, f, whole, rest
+    r.remainders = 0
+    for k in range(first, last):
+        whole = floor_div(walk.at[k], walk.stride)
+        rest = walk.at[k] - whole * walk.stride
+        r.low = whole if k == first else min(r.low, whole)
+        r.high = whole if k == first else max(r.high, whole)
+        f = 0
+        while f < r.remainders and r.remainder[f] != rest:
+            f += 1
+        if f == r.remainders:
+            r.remainder[f] = rest
+            r.remainders += 1
+
+
+cdef Py_ssize_t place(
+    const Reach *r, const Walk *walk, Py_ssize_t k, Py_ssize_t *remainder
+) noexcept nogil:
+    """Of one tap: the index of its remainder, and where in its plane output 0 sees it."""
+    cdef Py_ssize_t whole = floor_div(walk.at[k], walk.stride), f = 0
+    while r.remainder[f] != walk.at[k] - whole * walk.stride:
+        f += 1
+    remainder[0] = f
+    return whole - r.low
+
+
+cdef Py_ssize_t shared_zeros(
+    const Reach *r, const Walk *walk, Py_ssize_t first, Py_ssize_t width, Py_ssize_t size
+) noexcept nogil:
+    """Zeros that each row of a panel, `width` columns from output `first` on, has on both sides."""
+    cdef Py_ssize_t f, start, shared = width
+    for f in range(r.remainders):
+        start = (first + r.low) * walk.stride + r.remainder[f]
+        shared = min(shared, parts_in(max(-start, 0), walk.stride))
+        shared = min(shared, width - parts_in(max(size - start, 0), walk.stride))
+    return max(shared, 0)
+
+
+cdef void pack_row(
+    real *to, const real *row, Py_ssize_t element, Py_ssize_t n, Py_ssize_t first,
+    Py_ssize_t step, Py_ssize_t count, int mode
+) noexcept nogil:
+    """to[k] = element first + k * step of a row of n, `element` apart, with its padding."""
+    cdef Py_ssize_t low = min(parts_in(max(-first, 0), step), count)
+    cdef Py_ssize_t high = max(min(parts_in(max(n - first, 0), step), count), low)
+    cdef Py_ssize_t k
+    if mode == ZEROS:
+        for k in range(low):
+            to[k] = 0
+        for k in range(high, count):
+            to[k] = 0
+    else:
+        for k in range(low):
+            to[k] = row[source(first + k * step, n, mode) * element]
+        for k in range(high, count):
+            to[k] = row[source(first + k * step, n, mode) * element]
+    if low == high:
+        return
+    row += (first + low * step) * element
+    to += low
+    step *= element
+    if step == 1 and high - low >= LANES:
+        for k in range((high - low) // LANES):
+            store(to + k * LANES, load(row + k * LANES))
+        store(to + high - low - LANES, load(row + high - low - LANES))
+    elif step == 2:
+        for k in range(high - low):
+            to[k] = row[2 * k]
+    else:
+        for k in range(high - low):
+            to[k] = row[k * step]

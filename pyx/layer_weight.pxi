@@ -1,0 +1,475 @@
+# The gradient of W from X and Y, and the gradient of the bias
+#
+# dW[m, c, tap] = sum over n, u, v of Y[n, m, u, v] * X[n, c, u * s + row(tap), v * s + column(tap)]
+#
+# The lanes are channels m. Of a block of rows of Y, its transpose [u, v][m] and a padded panel of X
+# are laid side by side. A tile is MR pairs (c, tap) x NV vectors of m in registers: a step, one
+# (u, v), takes NV aligned loads and MR elements of the panel, `stride` apart, so strides cost
+# nothing. Each block of rows adds its sums to those in `sums`, [c, tap][m], which are transposed
+# into W at the end.
+#
+# An item of work is a block of m and of c, a block of taps, and one band of all the rows of all
+# images. Bands, of which there are as many as the sizes say, are added up in their order.
+
+
+cdef struct WeightBlock:
+    const Layer *p
+    Py_ssize_t group, m, m_end, c, c_end
+    Py_ssize_t k, k_end, q, q_end  # rows and columns of taps
+    Py_ssize_t taps, lanes, height, width  # lanes: of m, whole vectors; the rest: of the panel
+    real *transposed
+    real *panel
+    real *sums
+
+
+cdef struct Products:
+    const real *x[MR]
+    const real *y
+    real *sums
+    Py_ssize_t rows, columns, x_row, x_column, lanes
+
+
+cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
+    """Add to the sums of mr pairs (c, tap) x nv vectors of m."""
+    cdef vec acc[MR * NV]
+    cdef vec y[NV]
+    cdef vec x
+    cdef const real *row[MR]
+    cdef const real *y_row = t.y
+    cdef Py_ssize_t u, v, step = t.x_column, lanes = t.lanes
+    cdef int i, j
+    for i in range(mr):
+        row[i] = t.x[i]
+        for j in range(nv):
+            acc[i * NV + j] = load(t.sums + i * lanes + j * LANES)
+    for u in range(t.rows):
+        for v in range(t.columns):
+            for j in range(nv):
+                y[j] = load(y_row + j * LANES)
+            for i in range(mr):
+                x = splat(row[i][v * step])
+                for j in range(nv):
+                    acc[i * NV + j] = acc[i * NV + j] + x * y[j]
+            y_row += lanes
+        for i in range(mr):
+            row[i] += t.x_row
+    for i in range(mr):
+        for j in range(nv):
+            store(t.sums + i * lanes + j * LANES, acc[i * NV + j])
+
+
+ctypedef void (*ProductsOf)(const Products *) noexcept nogil
+
+cdef void products_1x1(const Products *t) noexcept nogil:
+    products(t, 1, 1)
+
+cdef void products_2x1(const Products *t) noexcept nogil:
+    products(t, 2, 1)
+
+cdef void products_3x1(const Products *t) noexcept nogil:
+    products(t, 3, 1)
+
+cdef void products_4x1(const Products *t) noexcept nogil:
+    products(t, 4, 1)
+
+cdef void products_5x1(const Products *t) noexcept nogil:
+    products(t, 5, 1)
+
+cdef void products_6x1(const Products *t) noexcept nogil:
+    products(t, 6, 1)
+
+cdef void products_1x2(const Products *t) noexcept nogil:
+    products(t, 1, 2)
+
+cdef void products_2x2(const Products *t) noexcept nogil:
+    products(t, 2, 2)
+
+cdef void products_3x2(const Products *t) noexcept nogil:
+    products(t, 3, 2)
+
+cdef void products_4x2(const Products *t) noexcept nogil:
+    products(t, 4, 2)
+
+cdef void products_5x2(const Products *t) noexcept nogil:
+    products(t, 5, 2)
+
+cdef void products_6x2(const Products *t) noexcept nogil:
+    products(t, 6, 2)
+
+cdef void products_1x3(const Products *t) noexcept nogil:
+    products(t, 1, min(3, NV))
+
+cdef void products_2x3(const Products *t) noexcept nogil:
+    products(t, 2, min(3, NV))
+
+cdef void products_3x3(const Products *t) noexcept nogil:
+    products(t, 3, min(3, NV))
+
+cdef void products_4x3(const Products *t) noexcept nogil:
+    products(t, 4, min(3, NV))
+
+cdef void products_5x3(const Products *t) noexcept nogil:
+    products(t, 5, min(3, NV))
+
+cdef void products_6x3(const Products *t) noexcept nogil:
+    products(t, 6, min(3, NV))
+
+cdef void products_1x4(const Products *t) noexcept nogil:
+    products(t, 1, min(4, NV))
+
+cdef void products_2x4(const Products *t) noexcept nogil:
+    products(t, 2, min(4, NV))
+
+cdef void products_3x4(const Products *t) noexcept nogil:
+    products(t, 3, min(4, NV))
+
+cdef void products_4x4(const Products *t) noexcept nogil:
+    products(t, 4, min(4, NV))
+
+cdef void products_5x4(const Products *t) noexcept nogil:
+    products(t, 5, min(4, NV))
+
+cdef void products_6x4(const Products *t) noexcept nogil:
+    products(t, 6, min(4, NV))
+
+
+cdef ProductsOf PRODUCTS_OF[4][6]
+PRODUCTS_OF[0][:] = [
+    products_1x1, products_2x1, products_3x1, products_4x1, products_5x1, products_6x1
+]
+PRODUCTS_OF[1][:] = [
+    products_1x2, products_2x2, products_3x2, products_4x2, products_5x2, products_6x2
+]
+PRODUCTS_OF[2][:] = [
+    products_1x3, products_2x3, products_3x3, products_4x3, products_5x3, products_6x3
+]
+PRODUCTS_OF[3][:] = [
+    products_1x4, products_2x4, products_3x4, products_4x4, products_5x4, products_6x4
+]
+
+
+cdef inline void transpose_square(
+    real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch
+) noexcept nogil:
+    """LANES x LANES elements: each round shuffles the first half of the vectors with the second."""
+    cdef vec a[LANES]
+    cdef vec b[LANES]
+    cdef int i, stage = 1
+    for i in range(LANES):
+        a[i] = load(rows + i * pitch)
+    while stage < LANES:
+        for i in range(LANES // 2):
+            b[2 * i] = zip_low(a[i], a[i + LANES // 2])
+            b[2 * i + 1] = zip_high(a[i], a[i + LANES // 2])
+        for i in range(LANES):
+            a[i] = b[i]
+        stage *= 2
+    for i in range(LANES):
+        store(to + i * to_pitch, a[i])
+
+
+cdef void transpose(
+    real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch, Py_ssize_t element,
+    Py_ssize_t count, Py_ssize_t size
+) noexcept nogil:
+    """to[j * to_pitch + i] = rows[i * pitch + j * element], i < count, j < size."""
+    cdef Py_ssize_t i = 0, j, k, square = 0
+    while i + LANES <= count and element == 1:
+        square = size // LANES * LANES
+        for j in range(size // LANES):
+            transpose_square(
+                to + j * LANES * to_pitch + i, to_pitch, rows + i * pitch + j * LANES, pitch
+            )
+        for j in range(square, size):
+            for k in range(i, i + LANES):
+                to[j * to_pitch + k] = rows[k * pitch + j]
+        i += LANES
+    for j in range(size):
+        for k in range(i, count):
+            to[j * to_pitch + k] = rows[k * pitch + j * element]
+
+
+cdef void lay_weight_block(
+    WeightBlock *b, Py_ssize_t n, Py_ssize_t u, Py_ssize_t u_end, Py_ssize_t v, Py_ssize_t v_end
+) noexcept nogil:
+    """Y transposed, and the panel of X that its rows u.. and columns v.. see."""
+    cdef const Layer *p = b.p
+    cdef Py_ssize_t c, i, row, columns = v_end - v, rows = u_end - u
+    cdef const real *y = <const real *> p.y + n * p.y_n + (b.group * p.k + b.m) * p.y_k
+    cdef const real *x
+    cdef real *to = b.panel
+    y += u * p.y_row + v * p.y_col
+    if p.y_col == 1 and p.y_row == columns:
+        transpose(b.transposed, b.lanes, y, p.y_k, 1, b.m_end - b.m, rows * columns)
+    else:
+        for i in range(rows):
+            transpose(
+                b.transposed + i * columns * b.lanes, b.lanes, y + i * p.y_row, p.y_k, p.y_col,
+                b.m_end - b.m, columns,
+            )
+    b.height = (rows - 1) * p.rows.stride + (b.k_end - b.k - 1) * p.rows.dilation + 1
+    b.width = (columns - 1) * p.columns.stride + (b.q_end - b.q - 1) * p.columns.dilation + 1
+    for c in range(b.c, b.c_end):
+        x = <const real *> p.x + n * p.x_n + (b.group * p.c + c) * p.x_c
+        for i in range(b.height):
+            row = u * p.rows.stride - p.rows.before + b.k * p.rows.dilation + i
+            row = source(row, p.rows.size, p.mode)
+            if row < 0:
+                memset(to, 0, b.width * sizeof(real))
+            else:
+                pack_row(
+                    to, x + row * p.x_row, p.x_col, p.columns.size,
+                    v * p.columns.stride - p.columns.before + b.q * p.columns.dilation,
+                    1, b.width, p.mode,
+                )
+            to += b.width
+
+
+cdef void add_weight_block(
+    const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """All tiles of a block."""
+    cdef const Layer *p = b.p
+    cdef Products t
+    cdef Py_ssize_t pairs = (b.c_end - b.c) * b.taps, tiles = parts_in(pairs, MR), i, k, e, tap
+    cdef Py_ssize_t vectors = b.lanes // LANES, panels = parts_in(vectors, NV), vector
+    cdef Py_ssize_t across = b.q_end - b.q
+    cdef int mr, nv, j
+    t.rows = rows
+    t.columns = columns
+    t.x_row = p.rows.stride * b.width
+    t.x_column = p.columns.stride
+    t.lanes = b.lanes
+    for i in range(panels):
+        vector = i * vectors // panels
+        nv = <int> ((i + 1) * vectors // panels - vector)
+        t.y = b.transposed + vector * LANES
+        for k in range(tiles):
+            e = k * pairs // tiles
+            mr = <int> ((k + 1) * pairs // tiles - e)
+            t.sums = b.sums + e * b.lanes + vector * LANES
+            for j in range(mr):
+                tap = (e + j) % b.taps
+                t.x[j] = b.panel + (e + j) // b.taps * b.height * b.width
+                t.x[j] += tap // across * p.rows.dilation * b.width
+                t.x[j] += tap % across * p.columns.dilation
+            PRODUCTS_OF[nv - 1][mr - 1](&t)
+
+
+cdef void deliver_sums(const WeightBlock *b, Py_ssize_t band) noexcept nogil:
+    """The sums into W, or where there are several bands into those of one of them."""
+    cdef const Layer *p = b.p
+    cdef Py_ssize_t m = b.group * p.k + b.m, count = b.m_end - b.m, c, tap, across = b.q_end - b.q
+    cdef Py_ssize_t w_k = p.w_k, w_c = p.w_c, w_row = p.w_row, w_col = p.w_col
+    cdef real *w = <real *> p.w
+    cdef real *to
+    if p.bands > 1:
+        w_col = 1
+        w_row = p.columns.taps
+        w_c = p.rows.taps * w_row
+        w_k = p.c * w_c
+        w = <real *> p.partial + band * p.groups * p.k * w_k
+    w += m * w_k + b.c * w_c + b.k * w_row + b.q * w_col
+    if w_col == 1 and w_row == across and w_c == b.taps:
+        transpose(w, w_k, b.sums, b.lanes, 1, (b.c_end - b.c) * b.taps, count)
+        return
+    for c in range(b.c_end - b.c):
+        for tap in range(b.taps):
+            to = w + c * w_c + tap // across * w_row + tap % across * w_col
+            transpose(to, w_k, b.sums + (c * b.taps + tap) * b.lanes, 0, 1, 1, count)
+
+
+cdef void weight_item(const Layer *p, Py_ssize_t item, char *memory) noexcept nogil:
+    """Item: channels, filters, taps, group, band."""
+    cdef WeightBlock b
+    cdef Py_ssize_t depths = parts_in(p.c, p.depth), bands_of_image, strips, block, first, last
+    cdef Py_ssize_t u, v
+    cdef Py_ssize_t across = parts_in(p.columns.taps, p.tap_columns), u_end, v_end, n
+    cdef Py_ssize_t down = parts_in(p.rows.taps, p.tap_rows)
+    b.p = p
+    b.c = item % depths * p.depth
+    b.c_end = min(b.c + p.depth, p.c)
+    item //= depths
+    b.m = item % p.parts * lanes_of_part(p)
+    b.m_end = min(b.m + lanes_of_part(p), p.k)
+    item //= p.parts
+    b.q = item % across * p.tap_columns
+    b.q_end = min(b.q + p.tap_columns, p.columns.taps)
+    item //= across
+    b.k = item % down * p.tap_rows
+    b.k_end = min(b.k + p.tap_rows, p.rows.taps)
+    item //= down
+    b.group = item % p.groups
+    item //= p.groups
+    if b.m >= b.m_end:
+        return
+    b.taps = (b.k_end - b.k) * (b.q_end - b.q)
+    b.lanes = parts_in(b.m_end - b.m, LANES) * LANES
+    b.sums = <real *> memory
+    b.transposed = b.sums + b.lanes * (b.c_end - b.c) * b.taps
+    b.panel = b.transposed + b.lanes * p.band * p.strip
+    memset(b.sums, 0, (<char *> b.panel) - (<char *> b.sums))
+    bands_of_image = parts_in(p.rows.outputs, p.band)
+    strips = parts_in(p.columns.outputs, p.strip)
+    first = item * p.n * bands_of_image // p.bands
+    last = (item + 1) * p.n * bands_of_image // p.bands
+    for block in range(first * strips, last * strips):
+        n = block // strips // bands_of_image
+        u = block // strips % bands_of_image * p.band
+        v = block % strips * p.strip
+        u_end = min(u + p.band, p.rows.outputs)
+        v_end = min(v + p.strip, p.columns.outputs)
+        lay_weight_block(&b, n, u, u_end, v, v_end)
+        add_weight_block(&b, u_end - u, v_end - v)
+    deliver_sums(&b, item)
+
+
+cdef inline Py_ssize_t lanes_of_part(const Layer *p) noexcept nogil:
+    return parts_in(parts_in(p.k, LANES), p.parts) * LANES
+
+
+cdef size_t weight_bytes(const Layer *p) noexcept nogil:
+    """Memory of one thread."""
+    cdef Py_ssize_t lanes = lanes_of_part(p), depth = min(p.depth, p.c)
+    cdef Py_ssize_t rows = min(p.band, p.rows.outputs), columns = min(p.strip, p.columns.outputs)
+    cdef Py_ssize_t height = (rows - 1) * p.rows.stride + 1 + (
+        min(p.tap_rows, p.rows.taps) - 1
+    ) * p.rows.dilation
+    cdef Py_ssize_t width = (columns - 1) * p.columns.stride + 1 + (
+        min(p.tap_columns, p.columns.taps) - 1
+    ) * p.columns.dilation
+    return aligned(sizeof(real) * (
+        lanes * (depth * p.tap_rows * p.tap_columns + p.band * p.strip)
+        + depth * height * width + LANES
+    ))
+
+
+cdef void add_bands(const Layer *p, Py_ssize_t m) noexcept nogil:
+    """One filter of W as the sum of those of all bands."""
+    cdef Py_ssize_t c, k, q, band, i = 0, size = p.c * p.rows.taps * p.columns.taps
+    cdef const real *part = <const real *> p.partial + m * size
+    cdef real *w = <real *> p.w + m * p.w_k
+    cdef total s
+    for c in range(p.c):
+        for k in range(p.rows.taps):
+            for q in range(p.columns.taps):
+                s = 0
+                for band in range(p.bands):
+                    s = s + part[band * p.groups * p.k * size + i]
+                w[c * p.w_c + k * p.w_row + q * p.w_col] = <real> s
+                i += 1
+
+
+cdef int weight_gradient(const Layer *layer) noexcept nogil:
+    cdef Layer p = layer[0]
+    cdef Py_ssize_t item, items, m, filters = p.groups * p.k
+    cdef size_t bytes, partial = 0
+    cdef char *memory
+    cdef char *scratch
+    p.band = min(p.band, p.rows.outputs)
+    p.strip = min(p.strip, p.columns.outputs)
+    p.tap_rows = min(p.tap_rows, p.rows.taps)
+    p.tap_columns = min(p.tap_columns, p.columns.taps)
+    bytes = weight_bytes(&p)
+    if p.bands > 1:
+        partial = aligned(
+            p.bands * filters * p.c * p.rows.taps * p.columns.taps * sizeof(real)
+        )
+    memory = <char *> malloc(p.threads * bytes + partial + 64)
+    if memory == NULL:
+        return -1
+    p.partial = align(memory)
+    scratch = align(memory) + partial
+    items = (
+        p.bands * p.groups * parts_in(p.rows.taps, p.tap_rows)
+        * parts_in(p.columns.taps, p.tap_columns) * p.parts * parts_in(p.c, p.depth)
+    )
+    if p.threads == 1:
+        for item in range(items):
+            weight_item(&p, item, scratch)
+    else:
+        for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
+            weight_item(&p, item, scratch + threadid() * bytes)
+    if p.bands > 1:
+        for m in range(filters):
+            add_bands(&p, m)
+    free(memory)
+    exact_weights(&p)
+    return 0
+
+
+cdef void exact_weight(
+    const Layer *p, Py_ssize_t m, Py_ssize_t c, Py_ssize_t k, Py_ssize_t q
+) noexcept nogil:
+    """One element of dW with nothing but its own terms in the sum."""
+    cdef Py_ssize_t n, i, j, row, column
+    cdef const real *x = <const real *> p.x + (m // p.k * p.c + c) * p.x_c
+    cdef const real *y = <const real *> p.y + m * p.y_k
+    cdef total s = 0
+    for n in range(p.n):
+        for i in range(p.rows.outputs):
+            row = i * p.rows.stride - p.rows.before + k * p.rows.dilation
+            row = source(row, p.rows.size, p.mode)
+            if row < 0:
+                continue
+            for j in range(p.columns.outputs):
+                column = j * p.columns.stride - p.columns.before + q * p.columns.dilation
+                column = source(column, p.columns.size, p.mode)
+                if column >= 0:
+                    s += x[row * p.x_row + column * p.x_col] * y[i * p.y_row + j * p.y_col]
+        x += p.x_n
+        y += p.y_n
+    (<real *> p.w)[m * p.w_k + c * p.w_c + k * p.w_row + q * p.w_col] = <real> s
+
+
+cdef void exact_filter(const Layer *p, Py_ssize_t m) noexcept nogil:
+    """Those elements of one filter once more that are not finite."""
+    cdef Py_ssize_t c, k, q
+    cdef const real *w = <const real *> p.w + m * p.w_k
+    for c in range(p.c):
+        for k in range(p.rows.taps):
+            for q in range(p.columns.taps):
+                if not finite(w[c * p.w_c + k * p.w_row + q * p.w_col]):
+                    exact_weight(p, m, c, k, q)
+
+
+cdef void exact_weights(const Layer *p) noexcept nogil:
+    cdef Py_ssize_t m
+    for m in prange(p.groups * p.k, num_threads=<int> p.threads, schedule="static"):
+        exact_filter(p, m)
+
+
+cdef total plane_sum(const real *y, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t columns,
+                     Py_ssize_t element) noexcept nogil:
+    cdef Py_ssize_t i, j, whole
+    cdef real flat[LANES]
+    cdef vec acc
+    cdef total s = 0
+    for i in range(rows):
+        whole = columns // LANES if element == 1 else 0
+        acc = splat(0)
+        for j in range(whole):
+            acc += load(y + j * LANES)
+        store(flat, acc)
+        for j in range(LANES):
+            s += flat[j]
+        for j in range(whole * LANES, columns):
+            s += y[j * element]
+        y += pitch
+    return s
+
+
+cdef void channel_sum(const Layer *p, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t n
+    cdef const real *y = <const real *> p.y + m * p.y_k
+    cdef total s = 0
+    for n in range(p.n):
+        s += plane_sum(y + n * p.y_n, p.rows.outputs, p.y_row, p.columns.outputs, p.y_col)
+    (<real *> p.w)[m * p.w_k] = <real> s
+
+
+cdef int bias_gradient(const Layer *p) noexcept nogil:
+    cdef Py_ssize_t m
+    for m in prange(p.groups * p.k, num_threads=<int> p.threads, schedule="static"):
+        channel_sum(p, m)
+    return 0
