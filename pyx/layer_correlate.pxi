@@ -17,6 +17,7 @@
 # of the channels m. Its panel stays in L2; what it has summed up so far lies beside it.
 
 cdef enum:
+    TABLE = 64  # at least, entries of a table of taps
     SCATTER = 12  # steps of a tile that a vector costs which cannot be stored as it is
 
 
@@ -39,13 +40,13 @@ cdef struct Job:
 
 cdef struct Tile:
     const real *x[NV]
-    Py_ssize_t x_step  # from channel to channel
     const real *w_block  # of the first channel of the result
     const real *w
-    Py_ssize_t w_m, w_r
-    const Py_ssize_t *x_offset
-    const Py_ssize_t *w_offset
-    Py_ssize_t channels, taps
+    Py_ssize_t w_m
+    const Py_ssize_t *x_offset  # of the taps of a few channels, a table that is used again and
+    const Py_ssize_t *w_offset  # again, moved on by as many channels
+    Py_ssize_t table, x_step, w_step
+    Py_ssize_t steps  # in all
     const real *start[NV]  # what the sums begin with
     Py_ssize_t start_row
     real *end[NV]
@@ -60,14 +61,14 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
     cdef const real *row[NV]
     cdef const real *w = t.w
     cdef const real *v_w
-    cdef Py_ssize_t r, k, offset, w_m = t.w_m
+    cdef Py_ssize_t left = t.steps, k, offset, w_m = t.w_m
     cdef int i, v
     for v in range(nv):
         row[v] = t.x[v]
         for i in range(mr):
             acc[i * NV + v] = load(t.start[v] + i * t.start_row)
-    for r in range(t.channels):
-        for k in range(t.taps):
+    while left > 0:
+        for k in range(min(left, t.table)):
             offset = t.x_offset[k]
             v_w = w + t.w_offset[k]
             for v in range(nv):
@@ -78,7 +79,8 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
                     acc[i * NV + v] = acc[i * NV + v] + tap * x[v]
         for v in range(nv):
             row[v] += t.x_step
-        w += t.w_r
+        w += t.w_step
+        left -= t.table
     for i in range(mr):
         for v in range(nv):
             store(t.end[v] + i * t.end_row, acc[i * NV + v])
@@ -265,15 +267,25 @@ cdef void pack_panel(
 cdef void tap_offsets(
     const Job *job, const Block *b, const Panel *p, Py_ssize_t k, Py_ssize_t q, Tile *t
 ) noexcept nogil:
-    cdef Py_ssize_t i, j, f = 0, g = 0, row, column
-    t.taps = 0
+    """The table of the taps of a block, for one channel and then for as many as it has room for."""
+    cdef Py_ssize_t i, j, f = 0, g = 0, row, column, taps
+    cdef Py_ssize_t channel = p.channel if b.seen == NULL else job.s_r
+    t.table = 0
     for i in range(k, min(k + job.tap_rows, b.rows.taps)):
         row = place(&p.rows, &b.rows, i, &f)
         for j in range(q, min(q + job.tap_columns, b.columns.taps)):
             column = place(&p.columns, &b.columns, j, &g)
-            b.x_offset[t.taps] = (f * p.columns.remainders + g) * p.plane + row * p.pitch + column
-            b.w_offset[t.taps] = b.rows.tap[i] * job.w_row + b.columns.tap[j] * job.w_column
-            t.taps += 1
+            b.x_offset[t.table] = (f * p.columns.remainders + g) * p.plane + row * p.pitch + column
+            b.w_offset[t.table] = b.rows.tap[i] * job.w_row + b.columns.tap[j] * job.w_column
+            t.table += 1
+    taps = t.table
+    while t.table + taps <= TABLE:
+        for i in range(t.table, t.table + taps):
+            b.x_offset[i] = b.x_offset[i - taps] + channel
+            b.w_offset[i] = b.w_offset[i - taps] + job.w_r
+        t.table += taps
+    t.x_step = t.table // taps * channel
+    t.w_step = t.table // taps * job.w_r
     t.x_offset = b.x_offset
     t.w_offset = b.w_offset
 
@@ -394,38 +406,38 @@ cdef void run_tiles(
 
 cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
     """All blocks of taps and channels, one after the other, into the outputs of a block."""
-    cdef Py_ssize_t block, k, q, i, r, parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1)
+    cdef Py_ssize_t block, k, q, i, r, channels, taps
+    cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1)
     cdef Py_ssize_t across = parts_in(b.columns.taps, job.tap_columns)
     cdef Py_ssize_t blocks = parts_in(b.rows.taps, job.tap_rows) * across
     cdef const real *seen
     cdef Panel panel
     cdef Tile t
     t.w_m = job.w_m
-    t.w_r = job.w_r
     for block in range(blocks):
         k = block // across * job.tap_rows
         q = block % across * job.tap_columns
         lay_panel(job, b, &panel, k, q)
         tap_offsets(job, b, &panel, k, q, &t)
+        taps = (
+            min(job.tap_rows, b.rows.taps - k) * min(job.tap_columns, b.columns.taps - q)
+        )
         for i in range(parts):
             r = i * job.r // parts
-            t.channels = (i + 1) * job.r // parts - r
+            channels = (i + 1) * job.r // parts - r
+            t.steps = channels * taps
             t.w_block = b.w + r * job.w_r
             seen = b.panel
-            t.x_step = panel.channel
             if b.seen != NULL:
                 seen = b.seen + r * job.s_r
-                t.x_step = job.s_r
             else:
-                pack_panel(job, b, &panel, r, t.channels)
+                pack_panel(job, b, &panel, r, channels)
             run_tiles(
                 job, b, &t, seen, block == 0 and i == 0, block == blocks - 1 and i == parts - 1
             )
     if blocks == 0:  # a lattice that no tap sees
         t.w_block = b.w
-        t.x_step = 0
-        t.taps = 0
-        t.channels = 0
+        t.steps = 0
         run_tiles(job, b, &t, b.panel, True, True)
 
 
@@ -459,8 +471,10 @@ cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept
     b.offset = <Py_ssize_t *> memory
     b.target = b.offset + job.vectors
     b.x_offset = b.target + job.vectors
-    b.w_offset = b.x_offset + job.tap_rows * job.tap_columns
-    b.buffer = <real *> align(<char *> (b.w_offset + job.tap_rows * job.tap_columns))
+    b.w_offset = b.x_offset + max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
+    b.buffer = <real *> align(
+        <char *> (b.w_offset + max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE))
+    )
     b.panel = b.buffer + MR * NV * LANES
     b.sums = b.panel + job.panel_elements
     choose_pitch(job, &b)
@@ -513,7 +527,8 @@ cdef void measure(Job *job) noexcept nogil:
     cdef Py_ssize_t wide = span(job.columns, job.column_walks, job.tap_columns, job.strip, False)
     cdef Py_ssize_t rows = span(job.rows, job.row_walks, job.tap_rows, job.band, True)
     cdef Py_ssize_t columns = span(job.columns, job.column_walks, job.tap_columns, job.strip, True)
-    cdef Py_ssize_t taps = job.tap_rows * job.tap_columns, i, reductions = 0
+    cdef Py_ssize_t taps = max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
+    cdef Py_ssize_t i, reductions = 0
     wide = max(wide, job.strip)
     job.vectors = max(
         job.band * parts_in(job.strip, LANES), parts_in(job.band * wide, LANES)
