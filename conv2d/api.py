@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from . import _door, layer, planar
 from .arrays import Result, apart, check_out, operand, readable
-from .plan import make_layer_plan, make_plan
+from .plan import make_plan
 from .problem import (
     TYPE_NAMES,
     Array,
@@ -118,8 +118,7 @@ def conv2d(
     if problem.plane:
         planar.forward(problem, x, w, bias, make_plan(problem, "forward", threads), result)
     else:
-        plan = make_layer_plan(problem, "forward", threads)
-        layer.forward(problem, x, w, bias, plan, result)
+        layer.forward(problem, x, w, bias, threads, result)
     return result.array
 
 
@@ -408,8 +407,7 @@ def _deliver_input(
     if problem.plane and bias is None:
         planar.input_gradient(problem, w, dy, make_plan(problem, "input", threads), result)
     else:
-        plan = make_layer_plan(problem, "input", threads)
-        layer.input_gradient(problem, w, dy, bias, plan, result)
+        layer.input_gradient(problem, w, dy, bias, threads, result)
     return result.array
 
 
@@ -426,8 +424,7 @@ def _weight_gradient(
     if problem.plane:
         planar.weight_gradient(problem, x, dy, make_plan(problem, "weight", threads), result)
     else:
-        plan = make_layer_plan(problem, "weight", threads)
-        layer.weight_gradient(problem, x, dy, plan, result)
+        layer.weight_gradient(problem, x, dy, threads, result)
     return result.array
 
 
@@ -441,7 +438,7 @@ def _bias_gradient(
     if problem.plane:
         planar.bias_gradient(dy_read, make_plan(problem, "weight", threads), result)
     else:
-        layer.bias_gradient(dy_read, make_layer_plan(problem, "weight", threads), result)
+        layer.bias_gradient(problem, dy_read, threads, result)
     return result.array
 
 

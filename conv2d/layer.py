@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _door
 from .arrays import Result, kernel_type
-from .plan import LayerPlan
+from .plan import LayerPlan, make_layer_plan
 from .planar import fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
@@ -16,11 +16,12 @@ Slices = tuple[slice, ...]
 
 
 def forward(
-    problem: Problem, x: Array, w: Array, b: Array | None, plan: LayerPlan, result: Result
+    problem: Problem, x: Array, w: Array, b: Array | None, threads: int, result: Result
 ) -> None:
     """Y from X and W."""
     if result.array.size == 0:
         return
+    plan = make_layer_plan(problem, "forward", threads)
     x, w = _batch(x), _batch(w)
     settings = problem.groups, problem.stride, problem.dilation
     top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
@@ -46,11 +47,12 @@ def forward(
 
 
 def input_gradient(
-    problem: Problem, w: Array, dy: Array, b: Array | None, plan: LayerPlan, result: Result
+    problem: Problem, w: Array, dy: Array, b: Array | None, threads: int, result: Result
 ) -> None:
     """dX from dY and W, on top of a bias or of None."""
     if result.array.size == 0:
         return
+    plan = make_layer_plan(problem, "input", threads)
     w, dy = _batch(w), _batch(dy)
     if result.direct is not None and problem.mode == "zeros":
         where = problem.groups, problem.stride, problem.dilation, problem.top, problem.left, 0
@@ -99,12 +101,16 @@ def _input_part(
         )
 
 
-def weight_gradient(problem: Problem, x: Array, dy: Array, plan: LayerPlan, result: Result) -> None:
+def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> None:
     """dW from X and dY."""
     if x.size == 0 or dy.size == 0:
         result.array[...] = 0
         return
     x, dy = _batch(x), _batch(dy)
+    if _is_matrix_product(problem) and result.direct is not None:
+        _weight_of_pixels(problem, x, dy, threads, _batch(result.direct))
+        return
+    plan = make_layer_plan(problem, "weight", threads)
     settings = problem.groups, problem.stride, problem.dilation
     top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
     if result.direct is not None:
@@ -130,8 +136,39 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, plan: LayerPlan, resu
         result.write(block, part)
 
 
-def bias_gradient(dy: Array, plan: LayerPlan, result: Result) -> None:
+def _is_matrix_product(problem: Problem) -> bool:
+    """Whether the filters have one tap, all channels meet, and no padding is seen."""
+    rows, columns = problem.y4[2:]
+    return (
+        problem.a == problem.b == problem.groups == 1
+        and problem.top == problem.left == 0
+        and (rows - 1) * problem.stride[0] < problem.height
+        and (columns - 1) * problem.stride[1] < problem.width
+    )
+
+
+def _weight_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Array) -> None:
+    """dW of filters of one tap: with X and dY in each other's place its rows need no transpose."""
+    rows, columns = problem.y4[2:]
+    down, right = problem.stride
+    seen = x[:, :, : (rows - 1) * down + 1 : down, : (columns - 1) * right + 1 : right]
+    swapped = problem._replace(
+        height=rows,
+        width=columns,
+        channels=problem.filters,
+        filters=problem.channels,
+        bottom=0,
+        right=0,
+        stride=(1, 1),
+    )
+    plan = make_layer_plan(swapped, "weight", threads)
+    where = 1, (1, 1), (1, 1), 0, 0, 0
+    _door.layer("weight", dy, dw.swapaxes(0, 1), seen, None, where, plan)
+
+
+def bias_gradient(problem: Problem, dy: Array, threads: int, result: Result) -> None:
     """db from dY."""
+    plan = make_layer_plan(problem, "weight", threads)
     total = np.zeros((dy.shape[-3] if dy.ndim > 2 else 1, 1, 1, 1), dy.dtype)
     if dy.size:
         where = 1, (1, 1), (1, 1), 0, 0, 0

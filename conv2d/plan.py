@@ -92,6 +92,7 @@ TAPS, REACH = 16, 128
 # Products in one sum of float32 before it joins the others; it keeps the error down.
 DEPTH = 1152
 STRIP = 512
+ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
 
 
@@ -130,7 +131,7 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     while row_bytes() * (1 + reach[0]) > PANEL and depth > 1:
         depth = -(-depth // 2)
     band = max(min(PANEL // row_bytes() - reach[0], rows, -(-1024 // strip)), 1)
-    band = -(-rows // -(-rows // band))
+    band = _share(rows, band)
     items = problem.images * problem.groups * -(-rows // band) * -(-columns // strip)
     if back:
         items *= problem.stride[0] * problem.stride[1]
@@ -145,34 +146,46 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     return LayerPlan(band, strip, depth, taps[0], taps[1], parts, 1, threads)
 
 
+def _share(count: int, most: int) -> int:
+    """What is taken at a time of a count, at most `most` and nearly the same each time."""
+    count, most = max(count, 1), max(most, 1)
+    return -(-count // -(-count // most))
+
+
 def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     """The plan for dW: blocks of Y, channels and filters so that all that meets lies in L2."""
     itemsize = max(np.dtype(problem.dtype).itemsize, 4)
-    channels, filters = problem.channels // problem.groups, problem.filters // problem.groups
+    groups = problem.groups
+    channels, filters = problem.channels // groups, problem.filters // groups
     rows, columns = (max(size, 1) for size in problem.y4[2:])
     taps = [
         max(min(count, TAPS, REACH // d + 1), 1)
         for count, d in zip((problem.a, problem.b), problem.dilation, strict=True)
     ]
-    strip = min(columns, 256)
-    band = min(rows, -(-256 // strip))
-    lanes = min(filters, 256 if taps[0] * taps[1] == 1 else 128)
-    parts = -(-filters // lanes) if filters else 1
+    strip = _share(columns, 128)
+    band = _share(rows, -(-128 // strip))
+    parts = -(-filters // 128) if filters else 1
+    lanes = _share(filters, 128)
     width = strip * problem.stride[1] + taps[1] * problem.dilation[1]
     height = band * problem.stride[0] + taps[0] * problem.dilation[0]
-    depth = max(
+    seen = 1 if problem.a == problem.b == 1 else width * height
+    room = 2**18 // itemsize
+    depth = _share(channels, min(room // (taps[0] * taps[1] * max(lanes, 16)), room // seen))
+    # Whatever the threads, several of them have enough to do: fewer channels at a time, then
+    # partial sums, if these are few against what they sum up.
+    taken = groups * parts * -(-problem.a // taps[0]) * -(-problem.b // taps[1])
+    pairs = depth * taps[0] * taps[1]
+    if taken * -(-channels // depth) < ITEMS and pairs > 96:
+        depth = _share(channels, max(depth // (ITEMS // taken or 1), 96 // (taps[0] * taps[1])))
+    taken *= -(-channels // depth)
+    outputs = problem.images * rows * columns
+    size = problem.filters * channels * problem.a * problem.b * itemsize
+    bands = max(
         min(
-            channels,
-            2**18 // (taps[0] * taps[1] * max(lanes, 16) * itemsize),
-            2**18 // (width * height * itemsize),
+            ITEMS // taken, problem.images * -(-rows // band), outputs // 512, 2**22 // (size or 1)
         ),
         1,
     )
-    items = problem.groups * parts * -(-problem.a // taps[0]) * -(-problem.b // taps[1])
-    blocks = problem.images * -(-rows // band)
-    # Whatever the threads: so that several have enough to do, and partial sums are few.
-    most = 2**22 // max(filters * channels * problem.groups * problem.a * problem.b * itemsize, 1)
-    bands = max(min(-(-8 // (items * -(-channels // depth))), blocks, most), 1)
     if problem.flops < SMALL_FLOPS:
         threads = 1
     threads = max(min(threads, (WORKSPACE - 2**22) // 2**20), 1)

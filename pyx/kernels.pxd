@@ -47,7 +47,8 @@ cdef struct Layer:
     int mode
     # The plan: outputs, channels and taps that are worked on at a time, parts of the channels
     # of the result that are shared among threads, bands of the sums of dW.
-    const void *partial  # kernels' own: the sums of dW of each band
+    void *partial  # kernels' own: the sums of dW of each band, and whether all are finite
+    int *not_finite
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts, bands, threads
 
 ctypedef int (*LayerKernel)(const Layer *) noexcept nogil  # 0, or -1 where memory ran out

@@ -7,7 +7,7 @@ nothing is decided here and Python is never seen.
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from kernels cimport EDGE, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
 

@@ -16,17 +16,21 @@ cdef struct WeightBlock:
     const Layer *p
     Py_ssize_t group, m, m_end, c, c_end
     Py_ssize_t k, k_end, q, q_end  # rows and columns of taps
-    Py_ssize_t taps, lanes, height, width  # lanes: of m, whole vectors; the rest: of the panel
-    real *transposed
-    real *panel
+    Py_ssize_t taps, lanes  # of m, whole vectors
+    real *transposed  # [vectors of m, NV at a time][u, v][lanes]
+    real *panel  # where X is not read in place
+    const real *x
+    Py_ssize_t x_c, x_row, x_col, u_step, v_step  # of x: channels, tap rows, taps, rows, columns
     real *sums
 
 
 cdef struct Products:
     const real *x[MR]
     const real *y
+    Py_ssize_t y_step
     real *sums
-    Py_ssize_t rows, columns, x_row, x_column, lanes
+    Py_ssize_t rows, columns, x_row, x_column, lanes  # of the sums
+    bint first  # nothing is in the sums yet
 
 
 cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
@@ -36,7 +40,7 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
     cdef vec x
     cdef const real *row[MR]
     cdef const real *y_row = t.y
-    cdef Py_ssize_t u, v, step = t.x_column, lanes = t.lanes
+    cdef Py_ssize_t u, v, step = t.x_column, lanes = t.lanes, y_step = t.y_step
     cdef int i, j
     for i in range(mr):
         row[i] = t.x[i]
@@ -50,7 +54,7 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
                 x = splat(row[i][v * step])
                 for j in range(nv):
                     acc[i * NV + j] = acc[i * NV + j] + x * y[j]
-            y_row += lanes
+            y_row += y_step
         for i in range(mr):
             row[i] += t.x_row
     for i in range(mr):
@@ -172,88 +176,153 @@ cdef void transpose(
     real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch, Py_ssize_t element,
     Py_ssize_t count, Py_ssize_t size
 ) noexcept nogil:
-    """to[j * to_pitch + i] = rows[i * pitch + j * element], i < count, j < size."""
-    cdef Py_ssize_t i = 0, j, k, square = 0
-    while i + LANES <= count and element == 1:
-        square = size // LANES * LANES
-        for j in range(size // LANES):
-            transpose_square(
-                to + j * LANES * to_pitch + i, to_pitch, rows + i * pitch + j * LANES, pitch
-            )
-        for j in range(square, size):
-            for k in range(i, i + LANES):
-                to[j * to_pitch + k] = rows[k * pitch + j]
-        i += LANES
+    """to[j * to_pitch + i] = rows[i * pitch + j * element], i < count, j < size.
+
+    Along rows on the side whose rows lie further apart, which is the one in memory.
+    """
+    cdef Py_ssize_t down = count // LANES if element == 1 else 0, across = size // LANES
+    cdef Py_ssize_t square, i, j
+    for square in range(down * across):
+        if pitch > to_pitch:
+            i = square // across * LANES
+            j = square % across * LANES
+        else:
+            i = square % down * LANES
+            j = square // down * LANES
+        transpose_square(to + j * to_pitch + i, to_pitch, rows + i * pitch + j, pitch)
+    for j in range(across * LANES, size):
+        for i in range(down * LANES):
+            to[j * to_pitch + i] = rows[i * pitch + j]
     for j in range(size):
-        for k in range(i, count):
-            to[j * to_pitch + k] = rows[k * pitch + j * element]
+        for i in range(down * LANES, count):
+            to[j * to_pitch + i] = rows[i * pitch + j * element]
 
 
-cdef void lay_weight_block(
-    WeightBlock *b, Py_ssize_t n, Py_ssize_t u, Py_ssize_t u_end, Py_ssize_t v, Py_ssize_t v_end
+cdef void transpose_y(
+    const WeightBlock *b, Py_ssize_t n, Py_ssize_t u, Py_ssize_t rows, Py_ssize_t v,
+    Py_ssize_t columns
 ) noexcept nogil:
-    """Y transposed, and the panel of X that its rows u.. and columns v.. see."""
+    """Rows and columns of Y, NV vectors of m after the other."""
     cdef const Layer *p = b.p
-    cdef Py_ssize_t c, i, row, columns = v_end - v, rows = u_end - u
-    cdef const real *y = <const real *> p.y + n * p.y_n + (b.group * p.k + b.m) * p.y_k
-    cdef const real *x
+    cdef const real *y
+    cdef real *to = b.transposed
+    cdef Py_ssize_t i, panel, panels = panels_of(b), m = b.m, lanes, count
+    for panel in range(panels):
+        lanes = panel_start(b, panel + 1) - panel_start(b, panel)
+        count = min(lanes, b.m_end - m)
+        y = <const real *> p.y + n * p.y_n + (b.group * p.k + m) * p.y_k
+        y += u * p.y_row + v * p.y_col
+        if p.y_row == columns * p.y_col:
+            transpose(to, lanes, y, p.y_k, p.y_col, count, rows * columns)
+        else:
+            for i in range(rows):
+                transpose(
+                    to + i * columns * lanes, lanes, y + i * p.y_row, p.y_k, p.y_col, count,
+                    columns,
+                )
+        to += rows * columns * lanes
+        m += lanes
+
+
+cdef inline Py_ssize_t panels_of(const WeightBlock *b) noexcept nogil:
+    return parts_in(b.lanes // LANES, NV)
+
+
+cdef inline Py_ssize_t panel_start(const WeightBlock *b, Py_ssize_t panel) noexcept nogil:
+    """The first lane of NV vectors, or of a few less."""
+    return panel * (b.lanes // LANES) // panels_of(b) * LANES
+
+
+cdef inline bint inside(const Axis *axis, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Whether the only tap of outputs first to last sees no padding."""
+    return (
+        axis.taps == 1 and first * axis.stride >= axis.before
+        and (last - 1) * axis.stride - axis.before < axis.size
+    )
+
+
+cdef void show_x(
+    WeightBlock *b, Py_ssize_t n, Py_ssize_t u, Py_ssize_t rows, Py_ssize_t v, Py_ssize_t columns
+) noexcept nogil:
+    """What rows and columns of Y see of X: in place, where that is one element, else a panel."""
+    cdef const Layer *p = b.p
+    cdef Py_ssize_t c, i, row, height, width, first, down = p.rows.stride, right = p.columns.stride
+    cdef const real *x = <const real *> p.x + n * p.x_n + (b.group * p.c + b.c) * p.x_c
     cdef real *to = b.panel
-    y += u * p.y_row + v * p.y_col
-    if p.y_col == 1 and p.y_row == columns:
-        transpose(b.transposed, b.lanes, y, p.y_k, 1, b.m_end - b.m, rows * columns)
-    else:
-        for i in range(rows):
-            transpose(
-                b.transposed + i * columns * b.lanes, b.lanes, y + i * p.y_row, p.y_k, p.y_col,
-                b.m_end - b.m, columns,
-            )
-    b.height = (rows - 1) * p.rows.stride + (b.k_end - b.k - 1) * p.rows.dilation + 1
-    b.width = (columns - 1) * p.columns.stride + (b.q_end - b.q - 1) * p.columns.dilation + 1
-    for c in range(b.c, b.c_end):
-        x = <const real *> p.x + n * p.x_n + (b.group * p.c + c) * p.x_c
-        for i in range(b.height):
-            row = u * p.rows.stride - p.rows.before + b.k * p.rows.dilation + i
-            row = source(row, p.rows.size, p.mode)
+    b.x_row = 0
+    b.x_col = 0
+    if inside(&p.rows, u, u + rows) and inside(&p.columns, v, v + columns):
+        b.x = x + (u * down - p.rows.before) * p.x_row + (v * right - p.columns.before) * p.x_col
+        b.x_c = p.x_c
+        b.u_step = down * p.x_row
+        b.v_step = right * p.x_col
+        return
+    if b.k_end - b.k == 1:  # rows between those that are seen are left out
+        down = 1
+    height = (rows - 1) * down + (b.k_end - b.k - 1) * p.rows.dilation + 1
+    width = (columns - 1) * right + (b.q_end - b.q - 1) * p.columns.dilation + 1
+    first = v * right - p.columns.before + b.q * p.columns.dilation
+    for c in range(b.c_end - b.c):
+        for i in range(height):
+            row = u * p.rows.stride + i * (p.rows.stride // down)
+            row = source(row - p.rows.before + b.k * p.rows.dilation, p.rows.size, p.mode)
             if row < 0:
-                memset(to, 0, b.width * sizeof(real))
+                memset(to, 0, width * sizeof(real))
             else:
                 pack_row(
-                    to, x + row * p.x_row, p.x_col, p.columns.size,
-                    v * p.columns.stride - p.columns.before + b.q * p.columns.dilation,
-                    1, b.width, p.mode,
+                    to, x + c * p.x_c + row * p.x_row, p.x_col, p.columns.size, first, 1, width,
+                    p.mode,
                 )
-            to += b.width
+            to += width
+    b.x = b.panel
+    b.x_c = height * width
+    b.x_row = p.rows.dilation * width
+    b.x_col = p.columns.dilation
+    b.u_step = down * width
+    b.v_step = right
 
 
-cdef void add_weight_block(
-    const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns
-) noexcept nogil:
+cdef void add_products(const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     """All tiles of a block."""
-    cdef const Layer *p = b.p
     cdef Products t
     cdef Py_ssize_t pairs = (b.c_end - b.c) * b.taps, tiles = parts_in(pairs, MR), i, k, e, tap
-    cdef Py_ssize_t vectors = b.lanes // LANES, panels = parts_in(vectors, NV), vector
-    cdef Py_ssize_t across = b.q_end - b.q
+    cdef Py_ssize_t across = b.q_end - b.q, lane
     cdef int mr, nv, j
     t.rows = rows
     t.columns = columns
-    t.x_row = p.rows.stride * b.width
-    t.x_column = p.columns.stride
+    t.x_row = b.u_step
+    t.x_column = b.v_step
+    if b.u_step == columns * b.v_step:
+        t.rows = 1
+        t.columns = rows * columns
     t.lanes = b.lanes
-    for i in range(panels):
-        vector = i * vectors // panels
-        nv = <int> ((i + 1) * vectors // panels - vector)
-        t.y = b.transposed + vector * LANES
+    for i in range(panels_of(b)):
+        lane = panel_start(b, i)
+        t.y = b.transposed + rows * columns * lane
+        t.y_step = panel_start(b, i + 1) - lane
+        nv = <int> (t.y_step // LANES)
         for k in range(tiles):
             e = k * pairs // tiles
             mr = <int> ((k + 1) * pairs // tiles - e)
-            t.sums = b.sums + e * b.lanes + vector * LANES
+            t.sums = b.sums + e * b.lanes + lane
             for j in range(mr):
                 tap = (e + j) % b.taps
-                t.x[j] = b.panel + (e + j) // b.taps * b.height * b.width
-                t.x[j] += tap // across * p.rows.dilation * b.width
-                t.x[j] += tap % across * p.columns.dilation
+                t.x[j] = b.x + (e + j) // b.taps * b.x_c
+                t.x[j] += tap // across * b.x_row + tap % across * b.x_col
             PRODUCTS_OF[nv - 1][mr - 1](&t)
+
+
+cdef bint sums_finite(const WeightBlock *b) noexcept nogil:
+    cdef vec product = splat(0)
+    cdef Py_ssize_t i
+    cdef real flat[LANES]
+    for i in range((b.c_end - b.c) * b.taps * b.lanes // LANES):
+        product += load(b.sums + i * LANES) * splat(0)
+    store(flat, product)
+    for i in range(LANES):
+        if not finite(flat[i]):
+            return False
+    return True
 
 
 cdef void deliver_sums(const WeightBlock *b, Py_ssize_t band) noexcept nogil:
@@ -270,6 +339,14 @@ cdef void deliver_sums(const WeightBlock *b, Py_ssize_t band) noexcept nogil:
         w_k = p.c * w_c
         w = <real *> p.partial + band * p.groups * p.k * w_k
     w += m * w_k + b.c * w_c + b.k * w_row + b.q * w_col
+    if w_k == 1:
+        for c in range(b.c_end - b.c):
+            for tap in range(b.taps):
+                memcpy(
+                    w + c * w_c + tap // across * w_row + tap % across * w_col,
+                    b.sums + (c * b.taps + tap) * b.lanes, count * sizeof(real),
+                )
+        return
     if w_col == 1 and w_row == across and w_c == b.taps:
         transpose(w, w_k, b.sums, b.lanes, 1, (b.c_end - b.c) * b.taps, count)
         return
@@ -319,9 +396,12 @@ cdef void weight_item(const Layer *p, Py_ssize_t item, char *memory) noexcept no
         v = block % strips * p.strip
         u_end = min(u + p.band, p.rows.outputs)
         v_end = min(v + p.strip, p.columns.outputs)
-        lay_weight_block(&b, n, u, u_end, v, v_end)
-        add_weight_block(&b, u_end - u, v_end - v)
+        transpose_y(&b, n, u, u_end - u, v, v_end - v)
+        show_x(&b, n, u, u_end - u, v, v_end - v)
+        add_products(&b, u_end - u, v_end - v)
     deliver_sums(&b, item)
+    if not sums_finite(&b):
+        p.not_finite[0] = True  # whoever finds it
 
 
 cdef inline Py_ssize_t lanes_of_part(const Layer *p) noexcept nogil:
@@ -346,23 +426,26 @@ cdef size_t weight_bytes(const Layer *p) noexcept nogil:
 
 cdef void add_bands(const Layer *p, Py_ssize_t m) noexcept nogil:
     """One filter of W as the sum of those of all bands."""
-    cdef Py_ssize_t c, k, q, band, i = 0, size = p.c * p.rows.taps * p.columns.taps
-    cdef const real *part = <const real *> p.partial + m * size
+    cdef Py_ssize_t c, k, q, band, i, size = p.c * p.rows.taps * p.columns.taps
+    cdef real *sums = <real *> p.partial + m * size
+    cdef const real *part = sums
     cdef real *w = <real *> p.w + m * p.w_k
-    cdef total s
+    for band in range(1, p.bands):
+        part += p.groups * p.k * size
+        for i in range(size):
+            sums[i] += part[i]
+    i = 0
     for c in range(p.c):
         for k in range(p.rows.taps):
             for q in range(p.columns.taps):
-                s = 0
-                for band in range(p.bands):
-                    s = s + part[band * p.groups * p.k * size + i]
-                w[c * p.w_c + k * p.w_row + q * p.w_col] = <real> s
+                w[c * p.w_c + k * p.w_row + q * p.w_col] = sums[i]
                 i += 1
 
 
 cdef int weight_gradient(const Layer *layer) noexcept nogil:
     cdef Layer p = layer[0]
     cdef Py_ssize_t item, items, m, filters = p.groups * p.k
+    cdef int not_finite = False
     cdef size_t bytes, partial = 0
     cdef char *memory
     cdef char *scratch
@@ -379,6 +462,7 @@ cdef int weight_gradient(const Layer *layer) noexcept nogil:
     if memory == NULL:
         return -1
     p.partial = align(memory)
+    p.not_finite = &not_finite
     scratch = align(memory) + partial
     items = (
         p.bands * p.groups * parts_in(p.rows.taps, p.tap_rows)
@@ -391,10 +475,11 @@ cdef int weight_gradient(const Layer *layer) noexcept nogil:
         for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
             weight_item(&p, item, scratch + threadid() * bytes)
     if p.bands > 1:
-        for m in range(filters):
+        for m in prange(filters, num_threads=<int> p.threads, schedule="static"):
             add_bands(&p, m)
     free(memory)
-    exact_weights(&p)
+    if not_finite:
+        exact_weights(&p)
     return 0
 
 
