@@ -107,13 +107,14 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
         result.array[...] = 0
         return
     x, dy = _batch(x), _batch(dy)
-    if _is_matrix_product(problem) and result.direct is not None:
+    dense = result.direct is not None and result.direct.flags.c_contiguous
+    if dense and _is_matrix_product(problem):
         _weight_of_pixels(problem, x, dy, threads, _batch(result.direct))
         return
     plan = make_layer_plan(problem, "weight", threads)
     settings = problem.groups, problem.stride, problem.dilation
     top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
-    if result.direct is not None:
+    if dense:
         where = *settings, top, left, mode
         _door.layer("weight", x, _batch(result.direct), dy, None, where, plan)
         return

@@ -17,6 +17,8 @@ cdef struct WeightBlock:
     Py_ssize_t group, m, m_end, c, c_end
     Py_ssize_t k, k_end, q, q_end  # rows and columns of taps
     Py_ssize_t taps, lanes  # of m, whole vectors
+    Py_ssize_t pitch  # of the sums, from pair to pair
+    bint in_place  # the sums are W itself
     real *transposed  # [vectors of m, NV at a time][u, v][lanes]
     real *panel  # where X is not read in place
     const real *x
@@ -29,7 +31,7 @@ cdef struct Products:
     const real *y
     Py_ssize_t y_step
     real *sums
-    Py_ssize_t rows, columns, x_row, x_column, lanes  # of the sums
+    Py_ssize_t rows, columns, x_row, x_column, pitch  # of the sums
     bint first  # nothing is in the sums yet
 
 
@@ -40,12 +42,16 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
     cdef vec x
     cdef const real *row[MR]
     cdef const real *y_row = t.y
-    cdef Py_ssize_t u, v, step = t.x_column, lanes = t.lanes, y_step = t.y_step
+    cdef Py_ssize_t u, v, step = t.x_column, pitch = t.pitch, y_step = t.y_step
     cdef int i, j
     for i in range(mr):
         row[i] = t.x[i]
         for j in range(nv):
-            acc[i * NV + j] = load(t.sums + i * lanes + j * LANES)
+            acc[i * NV + j] = splat(0)
+    if not t.first:
+        for i in range(mr):
+            for j in range(nv):
+                acc[i * NV + j] = load(t.sums + i * pitch + j * LANES)
     for u in range(t.rows):
         for v in range(t.columns):
             for j in range(nv):
@@ -59,7 +65,7 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
             row[i] += t.x_row
     for i in range(mr):
         for j in range(nv):
-            store(t.sums + i * lanes + j * LANES, acc[i * NV + j])
+            store(t.sums + i * pitch + j * LANES, acc[i * NV + j])
 
 
 ctypedef void (*ProductsOf)(const Products *) noexcept nogil
@@ -180,22 +186,18 @@ cdef void transpose(
 
     Along rows on the side whose rows lie further apart, which is the one in memory.
     """
-    cdef Py_ssize_t down = count // LANES if element == 1 else 0, across = size // LANES
-    cdef Py_ssize_t square, i, j
-    for square in range(down * across):
-        if pitch > to_pitch:
-            i = square // across * LANES
-            j = square % across * LANES
-        else:
-            i = square % down * LANES
-            j = square // down * LANES
+    cdef Py_ssize_t down = parts_in(count, LANES), across = parts_in(size, LANES), square, i, j
+    if element != 1 or count < LANES or size < LANES:
+        for j in range(size):
+            for i in range(count):
+                to[j * to_pitch + i] = rows[i * pitch + j * element]
+        return
+    for square in range(down * across):  # the last ones overlap those before
+        i = square // across if pitch > to_pitch else square % down
+        j = square % across if pitch > to_pitch else square // down
+        i = min(i * LANES, count - LANES)
+        j = min(j * LANES, size - LANES)
         transpose_square(to + j * to_pitch + i, to_pitch, rows + i * pitch + j, pitch)
-    for j in range(across * LANES, size):
-        for i in range(down * LANES):
-            to[j * to_pitch + i] = rows[i * pitch + j]
-    for j in range(size):
-        for i in range(down * LANES, count):
-            to[j * to_pitch + i] = rows[i * pitch + j * element]
 
 
 cdef void transpose_y(
@@ -282,7 +284,9 @@ cdef void show_x(
     b.v_step = right
 
 
-cdef void add_products(const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+cdef void add_products(
+    const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns, bint first
+) noexcept nogil:
     """All tiles of a block."""
     cdef Products t
     cdef Py_ssize_t pairs = (b.c_end - b.c) * b.taps, tiles = parts_in(pairs, MR), i, k, e, tap
@@ -295,7 +299,8 @@ cdef void add_products(const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns
     if b.u_step == columns * b.v_step:
         t.rows = 1
         t.columns = rows * columns
-    t.lanes = b.lanes
+    t.pitch = b.pitch
+    t.first = first
     for i in range(panels_of(b)):
         lane = panel_start(b, i)
         t.y = b.transposed + rows * columns * lane
@@ -304,7 +309,7 @@ cdef void add_products(const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns
         for k in range(tiles):
             e = k * pairs // tiles
             mr = <int> ((k + 1) * pairs // tiles - e)
-            t.sums = b.sums + e * b.lanes + lane
+            t.sums = b.sums + e * b.pitch + lane
             for j in range(mr):
                 tap = (e + j) % b.taps
                 t.x[j] = b.x + (e + j) // b.taps * b.x_c
@@ -314,10 +319,11 @@ cdef void add_products(const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns
 
 cdef bint sums_finite(const WeightBlock *b) noexcept nogil:
     cdef vec product = splat(0)
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, j
     cdef real flat[LANES]
-    for i in range((b.c_end - b.c) * b.taps * b.lanes // LANES):
-        product += load(b.sums + i * LANES) * splat(0)
+    for i in range((b.c_end - b.c) * b.taps):
+        for j in range(b.lanes // LANES):
+            product += load(b.sums + i * b.pitch + j * LANES) * splat(0)
     store(flat, product)
     for i in range(LANES):
         if not finite(flat[i]):
@@ -325,20 +331,22 @@ cdef bint sums_finite(const WeightBlock *b) noexcept nogil:
     return True
 
 
-cdef void deliver_sums(const WeightBlock *b, Py_ssize_t band) noexcept nogil:
-    """The sums into W, or where there are several bands into those of one of them."""
+cdef inline real *target(const WeightBlock *b, Py_ssize_t band) noexcept nogil:
+    """Where the sums go: into W, or where there are several bands into a twin of W of their own."""
     cdef const Layer *p = b.p
-    cdef Py_ssize_t m = b.group * p.k + b.m, count = b.m_end - b.m, c, tap, across = b.q_end - b.q
-    cdef Py_ssize_t w_k = p.w_k, w_c = p.w_c, w_row = p.w_row, w_col = p.w_col
     cdef real *w = <real *> p.w
-    cdef real *to
     if p.bands > 1:
-        w_col = 1
-        w_row = p.columns.taps
-        w_c = p.rows.taps * w_row
-        w_k = p.c * w_c
-        w = <real *> p.partial + band * p.groups * p.k * w_k
-    w += m * w_k + b.c * w_c + b.k * w_row + b.q * w_col
+        w = <real *> p.partial + band * p.groups * p.k * p.c * p.rows.taps * p.columns.taps
+    w += (b.group * p.k + b.m) * p.w_k + b.c * p.w_c
+    return w + b.k * p.w_row + b.q * p.w_col
+
+
+cdef void deliver_sums(const WeightBlock *b, real *w) noexcept nogil:
+    """The sums, [c, tap][m], into W."""
+    cdef const Layer *p = b.p
+    cdef Py_ssize_t count = b.m_end - b.m, c, tap, across = b.q_end - b.q
+    cdef Py_ssize_t w_k = p.w_k, w_c = p.w_c, w_row = p.w_row, w_col = p.w_col
+    cdef real *to
     if w_k == 1:
         for c in range(b.c_end - b.c):
             for tap in range(b.taps):
@@ -385,7 +393,13 @@ cdef void weight_item(const Layer *p, Py_ssize_t item, char *memory) noexcept no
     b.sums = <real *> memory
     b.transposed = b.sums + b.lanes * (b.c_end - b.c) * b.taps
     b.panel = b.transposed + b.lanes * p.band * p.strip
-    memset(b.sums, 0, (<char *> b.panel) - (<char *> b.sums))
+    if b.lanes != b.m_end - b.m:
+        memset(b.transposed, 0, b.lanes * p.band * p.strip * sizeof(real))
+    b.pitch = b.lanes
+    b.in_place = b.taps == 1 and p.w_k == 1 and b.lanes == b.m_end - b.m
+    if b.in_place:
+        b.sums = target(&b, item)
+        b.pitch = p.w_c
     bands_of_image = parts_in(p.rows.outputs, p.band)
     strips = parts_in(p.columns.outputs, p.strip)
     first = item * p.n * bands_of_image // p.bands
@@ -398,8 +412,9 @@ cdef void weight_item(const Layer *p, Py_ssize_t item, char *memory) noexcept no
         v_end = min(v + p.strip, p.columns.outputs)
         transpose_y(&b, n, u, u_end - u, v, v_end - v)
         show_x(&b, n, u, u_end - u, v, v_end - v)
-        add_products(&b, u_end - u, v_end - v)
-    deliver_sums(&b, item)
+        add_products(&b, u_end - u, v_end - v, block == first * strips)
+    if not b.in_place:
+        deliver_sums(&b, target(&b, item))
     if not sums_finite(&b):
         p.not_finite[0] = True  # whoever finds it
 
@@ -424,27 +439,24 @@ cdef size_t weight_bytes(const Layer *p) noexcept nogil:
     ))
 
 
-cdef void add_bands(const Layer *p, Py_ssize_t m) noexcept nogil:
-    """One filter of W as the sum of those of all bands."""
-    cdef Py_ssize_t c, k, q, band, i, size = p.c * p.rows.taps * p.columns.taps
-    cdef real *sums = <real *> p.partial + m * size
-    cdef const real *part = sums
-    cdef real *w = <real *> p.w + m * p.w_k
+cdef void add_bands(
+    const Layer *p, Py_ssize_t first, Py_ssize_t last, Py_ssize_t size
+) noexcept nogil:
+    """Some elements of W, which is dense, as the sums of those of all bands."""
+    cdef Py_ssize_t band, i
+    cdef const real *part = <const real *> p.partial
+    cdef real *w = <real *> p.w
+    for i in range(first, last):
+        w[i] = part[i]
     for band in range(1, p.bands):
-        part += p.groups * p.k * size
-        for i in range(size):
-            sums[i] += part[i]
-    i = 0
-    for c in range(p.c):
-        for k in range(p.rows.taps):
-            for q in range(p.columns.taps):
-                w[c * p.w_c + k * p.w_row + q * p.w_col] = sums[i]
-                i += 1
+        part += size
+        for i in range(first, last):
+            w[i] += part[i]
 
 
 cdef int weight_gradient(const Layer *layer) noexcept nogil:
     cdef Layer p = layer[0]
-    cdef Py_ssize_t item, items, m, filters = p.groups * p.k
+    cdef Py_ssize_t item, items, size = p.groups * p.k * p.c * p.rows.taps * p.columns.taps
     cdef int not_finite = False
     cdef size_t bytes, partial = 0
     cdef char *memory
@@ -455,9 +467,7 @@ cdef int weight_gradient(const Layer *layer) noexcept nogil:
     p.tap_columns = min(p.tap_columns, p.columns.taps)
     bytes = weight_bytes(&p)
     if p.bands > 1:
-        partial = aligned(
-            p.bands * filters * p.c * p.rows.taps * p.columns.taps * sizeof(real)
-        )
+        partial = aligned(p.bands * size * sizeof(real))
     memory = <char *> malloc(p.threads * bytes + partial + 64)
     if memory == NULL:
         return -1
@@ -475,8 +485,8 @@ cdef int weight_gradient(const Layer *layer) noexcept nogil:
         for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
             weight_item(&p, item, scratch + threadid() * bytes)
     if p.bands > 1:
-        for m in prange(filters, num_threads=<int> p.threads, schedule="static"):
-            add_bands(&p, m)
+        for item in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
+            add_bands(&p, item * size // p.threads, (item + 1) * size // p.threads, size)
     free(memory)
     if not_finite:
         exact_weights(&p)
