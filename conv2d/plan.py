@@ -77,6 +77,7 @@ def plan_same(
 class LayerPlan(NamedTuple):
     """What the kernels of layers are told beside the sizes; see pyx/kernels.pxd."""
 
+    planes: bool  # each plane of the result is made by itself
     band: int  # rows of outputs at a time
     strip: int  # columns of outputs at a time
     depth: int  # channels that are summed up at a time
@@ -93,6 +94,7 @@ TAPS, REACH = 16, 128
 DEPTH = 1152
 STRIP = 512
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
+BUFFER = 2048  # elements of one plane at a time
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
 
 
@@ -120,6 +122,11 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     )
     reduced, made = (filters, channels) if back else (channels, filters)
     rows, columns = max(rows, 1), max(columns, 1)
+    if problem.flops < SMALL_FLOPS:
+        threads = 1
+    if made == 1 and taps == [problem.a, problem.b] and columns <= BUFFER:
+        band = _share(rows, max(BUFFER // columns, 1))
+        return LayerPlan(True, band, columns, 1, taps[0], taps[1], 1, 1, min(threads, 64))
     depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
     strip = min(columns, STRIP)
 
@@ -137,13 +144,11 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         items *= problem.stride[0] * problem.stride[1]
     # Sums that wait for the next channels, in a MiB of their own.
     parts = -(-made * band * strip * itemsize // 2**20) if depth < reduced else 1
-    if problem.flops < SMALL_FLOPS:
-        threads = 1
     while items * parts < 2 * threads and parts < -(-made // 6):
         parts += 1
     scratch = PANEL + 2**21
     threads = max(min(threads, WORKSPACE // scratch), 1)
-    return LayerPlan(band, strip, depth, taps[0], taps[1], parts, 1, threads)
+    return LayerPlan(False, band, strip, depth, taps[0], taps[1], parts, 1, threads)
 
 
 def _share(count: int, most: int) -> int:
@@ -189,4 +194,4 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     if problem.flops < SMALL_FLOPS:
         threads = 1
     threads = max(min(threads, (WORKSPACE - 2**22) // 2**20), 1)
-    return LayerPlan(band, strip, depth, taps[0], taps[1], parts, bands, threads)
+    return LayerPlan(False, band, strip, depth, taps[0], taps[1], parts, bands, threads)

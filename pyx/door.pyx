@@ -257,7 +257,9 @@ cdef void lay_layer(
             cnp.PyArray_DIM(w, 2 + axis), cnp.PyArray_DIM(y, 2 + axis), stride[axis],
             dilation[axis], before,
         )
-    p.band, p.strip, p.depth, p.tap_rows, p.tap_columns, p.parts, p.bands, p.threads = plan
+    (
+        p.planes, p.band, p.strip, p.depth, p.tap_rows, p.tap_columns, p.parts, p.bands, p.threads
+    ) = plan
 
 
 cdef void lay_axis(

@@ -196,10 +196,16 @@ cdef void lay_panel(
     const Job *job, const Block *b, Panel *p, Py_ssize_t k, Py_ssize_t q
 ) noexcept nogil:
     """The panel of a block of taps, which begins at row tap k and column tap q."""
+    cdef Py_ssize_t g
     reach(&p.rows, &b.rows, k, min(k + job.tap_rows, b.rows.taps))
     reach(&p.columns, &b.columns, q, min(q + job.tap_columns, b.columns.taps))
     p.height = b.height + p.rows.high - p.rows.low
     p.pitch = b.pitch
+    for g in range(p.columns.remainders):
+        lay_run(
+            &p.runs[g], (b.v + p.columns.low) * b.columns.stride + p.columns.remainder[g],
+            b.columns.stride, p.pitch, job.width, job.mode,
+        )
     p.plane = p.height * p.pitch
     p.channel = p.rows.remainders * p.columns.remainders * p.plane
 
@@ -244,7 +250,6 @@ cdef void pack_panel(
     cdef Py_ssize_t r, f, g, i, row, k
     cdef real *to = b.panel
     cdef const real *plane
-    cdef Py_ssize_t column = (b.v + p.columns.low) * b.columns.stride
     for r in range(channels):
         plane = b.source + (first + r) * job.s_r
         for f in range(p.rows.remainders):
@@ -255,19 +260,17 @@ cdef void pack_panel(
                     if row < 0:
                         memset(to, 0, p.pitch * sizeof(real))
                     else:
-                        pack_row(
-                            to, plane + row * job.s_row, job.s_column, job.width,
-                            column + p.columns.remainder[g], b.columns.stride, p.pitch, job.mode,
-                        )
+                        pack_row(to, plane + row * job.s_row, job.s_column, &p.runs[g], 0)
                     to += p.pitch
     for k in range(p.columns.high - p.columns.low + LANES):  # met by the last vectors
         to[k] = 0
 
 
 cdef void tap_offsets(
-    const Job *job, const Block *b, const Panel *p, Py_ssize_t k, Py_ssize_t q, Tile *t
+    const Job *job, const Block *b, const Panel *p, Py_ssize_t k, Py_ssize_t q, Py_ssize_t room,
+    Tile *t
 ) noexcept nogil:
-    """The table of the taps of a block, for one channel and then for as many as it has room for."""
+    """The table of the taps of a block, for one channel and then for as many as there is room."""
     cdef Py_ssize_t i, j, f = 0, g = 0, row, column, taps
     cdef Py_ssize_t channel = p.channel if b.seen == NULL else job.s_r
     t.table = 0
@@ -279,7 +282,7 @@ cdef void tap_offsets(
             b.w_offset[t.table] = b.rows.tap[i] * job.w_row + b.columns.tap[j] * job.w_column
             t.table += 1
     taps = t.table
-    while t.table + taps <= TABLE:
+    while t.table + taps <= room:
         for i in range(t.table, t.table + taps):
             b.x_offset[i] = b.x_offset[i - taps] + channel
             b.w_offset[i] = b.w_offset[i - taps] + job.w_r
@@ -418,7 +421,7 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
         k = block // across * job.tap_rows
         q = block % across * job.tap_columns
         lay_panel(job, b, &panel, k, q)
-        tap_offsets(job, b, &panel, k, q, &t)
+        tap_offsets(job, b, &panel, k, q, TABLE, &t)
         taps = (
             min(job.tap_rows, b.rows.taps - k) * min(job.tap_columns, b.columns.taps - q)
         )
@@ -553,6 +556,7 @@ cdef int correlate(Job *job, const Layer *p, bint back) noexcept nogil:
     cdef Py_ssize_t lattices = (p.rows.stride + p.columns.stride) if back else 2
     cdef Py_ssize_t tables = 2 * (p.rows.taps + p.columns.taps)
     cdef Py_ssize_t item, items
+    cdef int failed
     cdef char *scratch
     cdef char *memory = <char *> malloc(lattices * sizeof(Walk) + tables * sizeof(Py_ssize_t))
     if memory == NULL:
@@ -575,6 +579,10 @@ cdef int correlate(Job *job, const Layer *p, bint back) noexcept nogil:
     job.parts = p.parts
     job.groups = p.groups
     job.images = p.n
+    if p.planes:
+        failed = correlate_planes(job, p)
+        free(memory)
+        return failed
     measure(job)
     scratch = <char *> malloc(p.threads * job.bytes + 64)
     if scratch == NULL:

@@ -24,10 +24,17 @@ cdef struct Reach:
     Py_ssize_t remainder[REMAINDERS]
 
 
+cdef struct Run:
+    # Elements first + k * step, k < count, of a row of n: padding below `low` and from `high` on.
+    Py_ssize_t first, step, count, n, low, high
+    int mode
+
+
 cdef struct Panel:
     Reach rows, columns
     Py_ssize_t height, width  # of a plane: rows, columns that are copied
     Py_ssize_t pitch, plane, channel  # from row to row, plane to plane, channel to channel
+    Run runs[REMAINDERS]  # columns of each remainder
 
 
 cdef inline Py_ssize_t floor_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -74,36 +81,57 @@ cdef Py_ssize_t shared_zeros(
     return max(shared, 0)
 
 
-cdef void pack_row(
-    real *to, const real *row, Py_ssize_t element, Py_ssize_t n, Py_ssize_t first,
-    Py_ssize_t step, Py_ssize_t count, int mode
+cdef void lay_run(
+    Run *run, Py_ssize_t first, Py_ssize_t step, Py_ssize_t count, Py_ssize_t n, int mode
 ) noexcept nogil:
-    """to[k] = element first + k * step of a row of n, `element` apart, with its padding."""
-    cdef Py_ssize_t low = min(parts_in(max(-first, 0), step), count)
-    cdef Py_ssize_t high = max(min(parts_in(max(n - first, 0), step), count), low)
+    run.first = first
+    run.step = step
+    run.count = count
+    run.n = n
+    run.low = min(parts_in(max(-first, 0), step), count)
+    run.high = max(min(parts_in(max(n - first, 0), step), count), run.low)
+    run.mode = mode
+
+
+cdef inline void pad(
+    real *to, const Run *run, Py_ssize_t begin, Py_ssize_t end, const real *row, Py_ssize_t element
+) noexcept nogil:
+    """Elements begin to end of a packed row, which lie in padding."""
     cdef Py_ssize_t k
-    if mode == ZEROS:
-        for k in range(low):
-            to[k] = 0
-        for k in range(high, count):
+    if run.mode == ZEROS:
+        for k in range(begin, end):
             to[k] = 0
     else:
-        for k in range(low):
-            to[k] = row[source(first + k * step, n, mode) * element]
-        for k in range(high, count):
-            to[k] = row[source(first + k * step, n, mode) * element]
-    if low == high:
-        return
-    row += (first + low * step) * element
-    to += low
-    step *= element
-    if step == 1 and high - low >= LANES:
-        for k in range((high - low) // LANES):
-            store(to + k * LANES, load(row + k * LANES))
-        store(to + high - low - LANES, load(row + high - low - LANES))
-    elif step == 2:
-        for k in range(high - low):
-            to[k] = row[2 * k]
-    else:
-        for k in range(high - low):
-            to[k] = row[k * step]
+        for k in range(begin, end):
+            to[k] = row[source(run.first + k * run.step, run.n, run.mode) * element]
+
+
+cdef inline void pack_row(
+    real *to, const real *row, Py_ssize_t element, const Run *run, Py_ssize_t room
+) noexcept nogil:
+    """A run of a row whose elements lie `element` apart, with its padding.
+
+    From the row's first element on, `room` may be read. Where that saves time, a vector is written
+    behind the run too: there are rows that are packed later, or room for it.
+    """
+    cdef Py_ssize_t k, length = run.high - run.low, step = run.step * element, begin
+    cdef const real *x
+    pad(to, run, 0, run.low, row, element)
+    if length > 0:
+        begin = (run.first + run.low * run.step) * element
+        x = row + begin
+        to += run.low
+        if step == 1 and length >= LANES:
+            for k in range(length // LANES):
+                store(to + k * LANES, peek(x + k * LANES))
+            store(to + length - LANES, peek(x + length - LANES))
+        elif step == 1 and room - begin >= LANES:
+            store(to, peek(x))
+        elif step == 2:
+            for k in range(length):
+                to[k] = x[2 * k]
+        else:
+            for k in range(length):
+                to[k] = x[k * step]
+        to -= run.low
+    pad(to, run, run.high, run.count, row, element)

@@ -251,6 +251,7 @@ cdef void show_x(
     cdef Py_ssize_t c, i, row, height, width, first, down = p.rows.stride, right = p.columns.stride
     cdef const real *x = <const real *> p.x + n * p.x_n + (b.group * p.c + b.c) * p.x_c
     cdef real *to = b.panel
+    cdef Run run
     b.x_row = 0
     b.x_col = 0
     if inside(&p.rows, u, u + rows) and inside(&p.columns, v, v + columns):
@@ -264,6 +265,7 @@ cdef void show_x(
     height = (rows - 1) * down + (b.k_end - b.k - 1) * p.rows.dilation + 1
     width = (columns - 1) * right + (b.q_end - b.q - 1) * p.columns.dilation + 1
     first = v * right - p.columns.before + b.q * p.columns.dilation
+    lay_run(&run, first, 1, width, p.columns.size, p.mode)
     for c in range(b.c_end - b.c):
         for i in range(height):
             row = u * p.rows.stride + i * (p.rows.stride // down)
@@ -271,10 +273,7 @@ cdef void show_x(
             if row < 0:
                 memset(to, 0, width * sizeof(real))
             else:
-                pack_row(
-                    to, x + c * p.x_c + row * p.x_row, p.x_col, p.columns.size, first, 1, width,
-                    p.mode,
-                )
+                pack_row(to, x + c * p.x_c + row * p.x_row, p.x_col, &run, 0)
             to += width
     b.x = b.panel
     b.x_c = height * width

@@ -70,6 +70,7 @@ typedef real vec; /* no vector types: one lane, slow but right */
 static inline vec splat(real s) { return s; }
 #endif
 
+static inline vec peek(const real *p) { return *(const vec *)p; } /* may be folded into its use */
 /* The empty asm keeps a loaded vector in its register: gcc would fold the load into each of its uses. */
 static inline vec load(const real *p)
 {
@@ -88,15 +89,22 @@ static inline vec add_product(vec sum, vec a, vec b)
 #endif
     return sum;
 }
+#if defined(__GNUC__)
+static inline void fetch(const real *p) { __builtin_prefetch(p); }
+static inline void fetch_to_write(const real *p) { __builtin_prefetch(p, 1); }
+#else
+#define fetch(p)
+#define fetch_to_write(p)
+#endif
 static inline void store(real *p, vec v) { *(vec *)p = v; }
 
 /* Register tiles. Y: MR rows x NV vectors of accumulators, NV vectors of X, one tap: 24 + 4 + 1 of 32
    registers, or 12 + 2 + 1 of 16. dW: TAPS x TAPS taps of accumulators, RS vectors of dY, one of X:
    25 + 4 + 1 of 32, or 9 + 4 + 1 of 16. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { NV = 4, TAPS = 5 };
+enum { NV = 4, TAPS = 5, VECTORS = 24 };
 #else
-enum { NV = 2, TAPS = 3 };
+enum { NV = 2, TAPS = 3, VECTORS = 12 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6, RS = 4 };
 
