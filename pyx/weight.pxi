@@ -221,11 +221,11 @@ cdef void weight_from_copies(
             memory.x_table[r] = memory.zeros
         copy_padded(
             memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * RS,
-            last, begin, columns, ZEROS,
+            last, begin, columns, ZEROS, end_of(p.y, p.oh, p.ow, p.y_pitch),
         )
         copy_padded(
             memory.x_copy, CHUNK + MAX_FILTER, memory.x_table, memory.x_rows, steps * RS + pt - 1,
-            p.n, begin - p.left, columns + p.b - 1, p.mode,
+            p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
         )
         weight_columns(p, memory, steps, pt, columns)
         begin += CHUNK
