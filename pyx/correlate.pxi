@@ -13,7 +13,7 @@
 cdef enum:
     GROUP = 16  # filter rows whose products are summed before they join the others
     PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
-    WHOLE = 128  # columns of Y of a plane up to which reading all of them from copies is faster
+    WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
     CHUNK_OF_X = 256  # columns of Y that a copy of whole rows serves; whole tiles
     BYTES_OF_X = 1 << 14  # of such a copy, for it to stay in L1
 
@@ -204,15 +204,27 @@ TILES[0][:] = [tiles_apart, tiles_1, tiles_2, tiles_3, tiles_4]
 TILES[1][:] = [tall_tiles_apart, tall_tiles_1, tall_tiles_2, tall_tiles_3, tall_tiles_4]
 
 
+cdef inline Py_ssize_t last_vectors(Py_ssize_t vectors) noexcept nogil:
+    """How many of so many vectors the last tile of a row takes: not one, which wastes loads."""
+    cdef Py_ssize_t last = (vectors - 1) % NV + 1
+    return 2 if last == 1 and vectors > NV > 2 else last
+
+
 cdef inline void interior(const Strip *s, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """A row of tiles over columns of X whose windows lie inside X, at least a vector or none."""
     cdef Tiles *of_vectors = TILES[s.a > GROUP]
-    cdef Py_ssize_t j = of_vectors[NV](s, begin, end), vectors = vectors_in(end - j)
-    if vectors > 0 and end - vectors * LANES < begin:  # no room to overlap what is on the left
-        j = of_vectors[vectors - 1](s, j, end)
-        vectors = 1
-    if j < end:
-        of_vectors[vectors](s, end - vectors * LANES, end)
+    cdef Py_ssize_t vectors = vectors_in(end - begin), last = last_vectors(vectors), j
+    if vectors == 0:
+        return
+    j = of_vectors[NV](s, begin, begin + (vectors - last) * LANES)
+    vectors -= last + (j - begin) // LANES
+    if vectors > 0:
+        j = of_vectors[vectors](s, j, j + vectors * LANES)
+    if end - last * LANES < begin:  # no room to overlap what is on the left
+        if last > 1:
+            j = of_vectors[last - 1](s, j, j + (last - 1) * LANES)
+        last = 1
+    of_vectors[last](s, end - last * LANES, end)
 
 
 cdef struct Layout:
@@ -344,13 +356,14 @@ cdef void band_from_copies(
 ) noexcept nogil:
     """A band of rows of Y from padded copies, from the right to the left for `last_tile`."""
     cdef real *y = s.y
-    cdef Py_ssize_t chunk, tile, begin, columns, left_over, k, met = rows + p.a - 1
+    cdef Py_ssize_t chunk, tile, begin, columns, begin_last, j, k, met = rows + p.a - 1
     for k in range(met + MR):
         memory.copies[k] = NULL
     for chunk in range(parts_in(p.ow, CHUNK_OF_X) - 1, -1, -1):
         begin = chunk * CHUNK_OF_X
         columns = min(p.ow - begin, <Py_ssize_t> CHUNK_OF_X)
-        left_over = columns % (NV * LANES)
+        k = vectors_in(columns)
+        begin_last = (k - last_vectors(k)) * LANES
         copy_padded(
             memory.padded, cut.pitch, memory.copies, memory.rows, met,
             p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
@@ -359,9 +372,10 @@ cdef void band_from_copies(
             s.rows = memory.copies + tile * MR
             s.y = y + tile * MR * s.y_pitch + begin
             s.live = min(rows - tile * MR, <Py_ssize_t> MR)
-            if left_over > 0:
-                last_tile(p, s, columns - left_over, left_over, y_end, memory.bounce)
-            TILES[s.a > GROUP][NV](s, 0, columns)
+            last_tile(p, s, begin_last, columns - begin_last, y_end, memory.bounce)
+            j = TILES[s.a > GROUP][NV](s, 0, begin_last)
+            if j < begin_last:
+                TILES[s.a > GROUP][(begin_last - j) // LANES](s, j, begin_last)
 
 
 cdef void correlate_rows(
