@@ -89,10 +89,12 @@ cdef void copy_padded(
             continue
         copies[r] = to
         if simple and row + first + low + vectors * LANES <= end:
-            store(to, zero)
+            if low > 0:
+                store(to, zero)
             for k in range(vectors):
                 store(to + low + k * LANES, load(row + first + low + k * LANES))
-            store(to + high, zero)
+            if high < count:
+                store(to + high, zero)
         else:
             copy_row(to, row, n, first, low, high, count, mode)
         to += pitch
