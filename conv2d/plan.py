@@ -53,9 +53,9 @@ def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
         return Plan("direct", max(rows, 1), max(columns, 1), 1)
     itemsize = max(np.dtype(problem.dtype).itemsize, 4)
     if direction == "weight":
-        # At most 64 partial sums of dW, of 16 rows at least; both planes of a block in half a MiB,
+        # 8 to 64 partial sums of dW, of 16 rows at least; both planes of a block in half a MiB,
         # whatever the caches are: the order of the sums must follow from the sizes alone.
-        band = max(-(-rows // 256) * 4, 16)
+        band = max(-(-rows // 256) * 4, min(-(-rows // 32) * 4, 32), 16)
         strip = (1 << 20) // (4 * band * itemsize)
     else:
         # The rows of X that a row of tiles reads, and the tiles, in half of L2.

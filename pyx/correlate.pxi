@@ -6,12 +6,16 @@
 # column q and used for every tile row that its row meets. In a strip of columns the MR + a - 1
 # rows of X stay in L2. The sum goes over p, then q, in groups of filter rows (a sequential
 # sum over a large filter loses digits), the same for every element, wherever it lies in a tile.
-# The columns whose window leaves X are read from a padded copy, in pairs of a left and a right
-# vector. Rows of zeros are skipped. Each thread writes rows of its own.
+# The columns whose windows leave X are read from padded copies, in pairs of a left and a right
+# vector; of narrow planes all columns are. Rows of zeros are skipped. Each thread writes rows of
+# its own.
 
 cdef enum:
     GROUP = 16  # filter rows whose products are summed before they join the others
-    PADDED = 64  # columns of Y on either side that one padded copy serves
+    PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
+    WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
+    CHUNK_OF_X = 256  # columns of Y that a copy of whole rows serves; whole tiles
+    BYTES_OF_X = 1 << 14  # of such a copy, for it to stay in L1
 
 
 cdef struct Strip:
@@ -200,129 +204,209 @@ TILES[0][:] = [tiles_apart, tiles_1, tiles_2, tiles_3, tiles_4]
 TILES[1][:] = [tall_tiles_apart, tall_tiles_1, tall_tiles_2, tall_tiles_3, tall_tiles_4]
 
 
-cdef void interior(
-    const Plane *p, Strip *s, Py_ssize_t rows, Py_ssize_t width
-) noexcept nogil:
-    """Rows of tiles over columns whose windows lie inside X; width is 0 or at least LANES."""
-    cdef const real **x_rows = s.rows
-    cdef real *y = s.y
-    cdef Py_ssize_t strip, begin, end, tile, i, j, vectors
+cdef inline Py_ssize_t last_vectors(Py_ssize_t vectors) noexcept nogil:
+    """How many of so many vectors the last tile of a row takes: not one, which wastes loads."""
+    cdef Py_ssize_t last = (vectors - 1) % NV + 1
+    return 2 if last == 1 and vectors > NV > 2 else last
+
+
+cdef inline void interior(const Strip *s, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """A row of tiles over columns of X whose windows lie inside X, at least a vector or none."""
     cdef Tiles *of_vectors = TILES[s.a > GROUP]
-    for strip in range(parts_in(width, p.strip)):
-        begin = strip * p.strip
-        end = min(begin + p.strip, width)
-        for tile in range(parts_in(rows, MR)):
-            i = tile * MR
-            s.rows = x_rows + i
-            s.y = y + i * s.y_pitch
-            s.live = min(rows - i, <Py_ssize_t> MR)
-            j = of_vectors[NV](s, begin, end)
-            vectors = (end - j + LANES - 1) // LANES
-            if vectors * LANES > end:  # no room to overlap what is on the left
-                j = of_vectors[vectors - 1](s, j, end)
-                vectors = 1
-            if j < end:
-                of_vectors[vectors](s, end - vectors * LANES, end)
+    cdef Py_ssize_t vectors = vectors_in(end - begin), last = last_vectors(vectors), j
+    if vectors == 0:
+        return
+    j = of_vectors[NV](s, begin, begin + (vectors - last) * LANES)
+    vectors -= last + (j - begin) // LANES
+    if vectors > 0:
+        j = of_vectors[vectors](s, j, j + vectors * LANES)
+    if end - last * LANES < begin:  # no room to overlap what is on the left
+        if last > 1:
+            j = of_vectors[last - 1](s, j, j + (last - 1) * LANES)
+        last = 1
+    of_vectors[last](s, end - last * LANES, end)
 
 
 cdef struct Layout:
     # How one call of `correlate` cuts the columns, and what one thread needs for it.
-    Py_ssize_t width  # of Y, at least one vector
     Py_ssize_t edge  # vectors on either side that are read from a padded copy
-    Py_ssize_t half, rows  # of the padded copy: columns a side, rows
+    bint whole  # whether all columns are
+    Py_ssize_t half, pitch, height  # of the copy: columns a side, columns, rows
+    Py_ssize_t rows  # of X, in a band
     Py_ssize_t bytes
 
 
-cdef Layout lay_out(const Plane *p) noexcept nogil:
+cdef struct Memory:
+    # Where one thread keeps what `Layout` counts.
+    const real **rows
+    const real **copies
+    real *padded
+    real *bounce  # MR x NV vectors
+    real *w
+
+
+cdef Layout lay_out(Plane *p) noexcept nogil:
     cdef Layout cut
-    cdef Py_ssize_t outside = max(p.left, 0)
-    cut.width = max(p.ow, <Py_ssize_t> LANES)
-    outside = max(outside, cut.width - (p.n + p.left - p.b + 1))
-    cut.edge = vectors_in(outside)
-    if 2 * cut.edge * LANES + LANES > cut.width:
-        cut.edge = vectors_in((cut.width + 1) // 2)
-    cut.half = vectors_in(min(cut.edge * LANES, <Py_ssize_t> PADDED) + p.b - 1) * LANES + LANES
+    cdef Py_ssize_t columns, fitting, line = 64 // sizeof(real)
+    cdef Py_ssize_t outside = max(p.left, p.ow - (p.n + p.left - p.b + 1))
+    cut.edge = vectors_in(max(outside, <Py_ssize_t> 0))
+    columns = cut.edge * LANES
+    cut.whole = columns > PADDED or columns > 0 and p.ow <= WHOLE or 2 * columns + LANES > p.ow
+    if cut.whole:
+        columns = vectors_in(min(p.ow, <Py_ssize_t> CHUNK_OF_X)) * LANES + p.b - 1 + LANES
+        cut.half = 0
+        cut.pitch = (parts_in(columns, line) // 2 * 2 + 1) * line  # odd: in cache sets apart
+        fitting = BYTES_OF_X // (cut.pitch * <Py_ssize_t> sizeof(real)) - p.a + 1
+        p.band = min(p.band, max(fitting // MR, <Py_ssize_t> 2) * MR)
+    else:
+        cut.half = vectors_in(columns + p.b - 1) * LANES + LANES
+        cut.pitch = 2 * cut.half
     cut.rows = (p.band + MR + p.a + 7) // 8 * 8  # keeps what follows the pointers aligned
+    cut.height = cut.rows if cut.whole else (MR + p.a + 7) // 8 * 8
     cut.bytes = aligned(
-        2 * cut.rows * sizeof(void *)
-        + sizeof(real) * (cut.rows * 2 * cut.half + LANES + p.band * LANES + p.a * p.b)
+        (cut.rows + cut.height) * sizeof(void *)
+        + sizeof(real) * (cut.height * cut.pitch + MR * NV * LANES + LANES + p.a * p.b)
     )
     return cut
 
 
-cdef void edges(
-    const Plane *p, const Layout *cut, Strip *s, Py_ssize_t rows,
-    const real **padded_rows, real *padded
+cdef Memory memory_at(const Layout *cut, char *scratch) noexcept nogil:
+    cdef Memory memory
+    memory.rows = <const real **> scratch
+    memory.copies = memory.rows + cut.rows
+    memory.padded = <real *> (memory.copies + cut.height)
+    memory.bounce = memory.padded + cut.height * cut.pitch + LANES
+    memory.w = memory.bounce + MR * NV * LANES
+    return memory
+
+
+cdef void copy_edges(
+    const Plane *p, const Layout *cut, const Memory *memory, const real **rows
 ) noexcept nogil:
-    """Rows of tiles of a left and a right vector, over the columns whose windows leave X."""
-    cdef const real **x_rows = s.rows
+    """Padded copies of the columns on both sides, for a row of tiles."""
+    cdef Py_ssize_t r, met = MR + p.a - 1, columns = cut.edge * LANES
+    cdef const real *end = end_of(p.x, p.m, p.n, p.x_pitch)
+    for r in range(met):
+        memory.copies[r] = NULL
+    copy_padded(
+        memory.padded, cut.pitch, memory.copies, rows, met,
+        p.n, -p.left, columns + p.b - 1, p.mode, end,
+    )
+    copy_padded(
+        memory.padded + cut.half, cut.pitch, memory.copies, rows, met,
+        p.n, p.ow - columns - p.left, columns + p.b - 1, p.mode, end,
+    )
+    for r in range(met):
+        if memory.copies[r] != NULL:
+            memory.copies[r] = memory.copies[r] - cut.half
+
+
+cdef void band_in_place(
+    const Plane *p, const Layout *cut, Strip *s, Py_ssize_t rows, const Memory *memory
+) noexcept nogil:
+    """A band of rows of Y from X where it lies, and the columns on both sides from copies."""
     cdef real *y = s.y
-    cdef Py_ssize_t tile, i, columns, begin = 0, right = cut.width - cut.edge * LANES
+    cdef Py_ssize_t strip, tile, i, begin, end, columns = cut.edge * LANES
     s.x_step = cut.half
-    s.y_step = right
-    while begin < cut.edge * LANES:
-        columns = min(cut.edge * LANES - begin, <Py_ssize_t> PADDED)
-        copy_padded(
-            padded + cut.half, 2 * cut.half, padded_rows, x_rows, rows + p.a - 1,
-            p.n, right + begin - p.left, columns + p.b - 1, p.mode,
-        )
-        copy_padded(
-            padded, 2 * cut.half, padded_rows, x_rows, rows + p.a - 1,
-            p.n, begin - p.left, columns + p.b - 1, p.mode,
-        )
+    s.y_step = p.ow - columns
+    for strip in range(max(parts_in(p.ow - 2 * columns, p.strip), <Py_ssize_t> 1)):
+        begin = columns - p.left + strip * p.strip
+        end = min(begin + p.strip, p.ow - columns - p.left)
         for tile in range(parts_in(rows, MR)):
             i = tile * MR
-            s.rows = padded_rows + i
-            s.y = y + i * s.y_pitch + begin
             s.live = min(rows - i, <Py_ssize_t> MR)
-            TILES[s.a > GROUP][0](s, 0, columns)
-        begin += PADDED
+            if strip == 0 and columns > 0:  # long before they are read
+                copy_edges(p, cut, memory, memory.rows + i)
+            s.rows = memory.rows + i
+            s.y = y + i * s.y_pitch + p.left
+            interior(s, begin, end)
+            if strip == 0 and columns > 0:
+                s.rows = memory.copies
+                s.y = y + i * s.y_pitch
+                TILES[s.a > GROUP][0](s, 0, columns)
+
+
+cdef void last_tile(
+    const Plane *p, Strip *s, Py_ssize_t j, Py_ssize_t columns, const real *y_end, real *bounce
+) noexcept nogil:
+    """The tile at the end of a row of tiles, which may store past the end of a row.
+
+    What it spoils is stored later; where nothing may be spoilt, it is stored by way of `bounce`.
+    """
+    cdef Py_ssize_t vectors = vectors_in(columns), t, k
+    cdef Tiles tiles_of = TILES[s.a > GROUP][vectors]
+    cdef real *y = s.y
+    cdef real *last = y + (s.live - 1) * s.y_pitch + j
+    if columns == vectors * LANES or s.y_pitch == p.ow and last + vectors * LANES <= y_end:
+        tiles_of(s, j, j + vectors * LANES)
+        return
+    s.y = bounce - j
+    s.y_pitch = NV * LANES
+    tiles_of(s, j, j + vectors * LANES)
+    s.y = y
+    s.y_pitch = p.y_pitch
+    for t in range(s.live):
+        for k in range(columns):
+            y[t * p.y_pitch + j + k] = bounce[t * NV * LANES + k]
+
+
+cdef void band_from_copies(
+    const Plane *p, const Layout *cut, Strip *s, Py_ssize_t rows, const Memory *memory,
+    const real *y_end
+) noexcept nogil:
+    """A band of rows of Y from padded copies, from the right to the left for `last_tile`."""
+    cdef real *y = s.y
+    cdef Py_ssize_t chunk, tile, begin, columns, begin_last, j, k, met = rows + p.a - 1
+    for k in range(met + MR):
+        memory.copies[k] = NULL
+    for chunk in range(parts_in(p.ow, CHUNK_OF_X) - 1, -1, -1):
+        begin = chunk * CHUNK_OF_X
+        columns = min(p.ow - begin, <Py_ssize_t> CHUNK_OF_X)
+        k = vectors_in(columns)
+        begin_last = (k - last_vectors(k)) * LANES
+        copy_padded(
+            memory.padded, cut.pitch, memory.copies, memory.rows, met,
+            p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
+        )
+        for tile in range(parts_in(rows, MR)):
+            s.rows = memory.copies + tile * MR
+            s.y = y + tile * MR * s.y_pitch + begin
+            s.live = min(rows - tile * MR, <Py_ssize_t> MR)
+            last_tile(p, s, begin_last, columns - begin_last, y_end, memory.bounce)
+            j = TILES[s.a > GROUP][NV](s, 0, begin_last)
+            if j < begin_last:
+                TILES[s.a > GROUP][(begin_last - j) // LANES](s, j, begin_last)
 
 
 cdef void correlate_rows(
     const Plane *p, const Layout *cut, Py_ssize_t first, Py_ssize_t last, char *scratch
 ) noexcept nogil:
     """Rows first to last of Y, a band at a time."""
-    cdef const real **x_rows = <const real **> scratch
-    cdef const real **padded_rows = x_rows + cut.rows
-    cdef real *padded = <real *> (padded_rows + cut.rows)
-    cdef real *narrow = padded + cut.rows * 2 * cut.half + LANES
-    cdef real *w = narrow + p.band * LANES
-    cdef real *y
-    cdef Py_ssize_t band, i, j, k, q, rows, met
+    cdef Memory memory = memory_at(cut, scratch)
+    cdef Py_ssize_t band, i, k, q, rows, met
     cdef Strip s
     for k in range(p.a):
         for q in range(p.b):
-            w[q * p.a + k] = (<const real *> p.w)[k * p.w_row + q * p.w_col]
-    s.w = w
+            memory.w[q * p.a + k] = (<const real *> p.w)[k * p.w_row + q * p.w_col]
+    s.w = memory.w
     s.a = p.a
     s.b = p.b
     s.bias = 0 if p.bias == NULL else (<const real *> p.bias)[0]
+    s.y_pitch = p.y_pitch
     for band in range(parts_in(last - first, p.band)):
         i = first + band * p.band
         rows = min(p.band, last - i)
         met = rows + p.a - 1
-        point_at_rows(p, x_rows, i - p.top, met)
+        point_at_rows(p, memory.rows, i - p.top, met)
         for k in range(met, met + MR):  # met by the rows of the last tile that are not there
-            x_rows[k] = NULL
-        for k in range(met + MR):
-            padded_rows[k] = NULL
-        y = <real *> p.y + i * p.y_pitch
-        s.y = narrow if p.ow < LANES else y
-        s.y_pitch = LANES if p.ow < LANES else p.y_pitch
-        s.rows = x_rows
-        if cut.edge > 0:
-            edges(p, cut, &s, rows, padded_rows, padded)
-        for k in range(met):
-            if x_rows[k] != NULL:
-                x_rows[k] += cut.edge * LANES - p.left
-        s.rows = x_rows
-        s.y = (narrow if p.ow < LANES else y) + cut.edge * LANES
-        interior(p, &s, rows, max(cut.width - 2 * cut.edge * LANES, 0))
-        if p.ow < LANES:
-            for k in range(rows):
-                for j in range(p.ow):
-                    y[k * p.y_pitch + j] = narrow[k * LANES + j]
+            memory.rows[k] = NULL
+        s.y = <real *> p.y + i * p.y_pitch
+        if cut.whole:
+            band_from_copies(
+                p, cut, &s, rows, &memory, <const real *> p.y + (last - 1) * p.y_pitch + p.ow
+            )
+        else:
+            band_in_place(p, cut, &s, rows, &memory)
 
 
 cdef void correlate_rows_exactly(const Plane *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil:

@@ -341,6 +341,32 @@ cdef int plan_same(Plane *p, int kind, str direction) except -1:
     return 0
 
 
+cdef enum:
+    PAGE = 4096
+    PLACED = 1 << 15  # bytes from which a result is worth placing
+
+
+cdef cnp.ndarray empty_like(cnp.ndarray x):
+    """A new plane of the size and type of x, which if large lies half a page away from x.
+
+    Where they lie alike in their pages, loads of x wait for stores that only seem to overlap them.
+    """
+    cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(x)
+    cdef cnp.npy_intp count = cnp.PyArray_SIZE(x) + PAGE // size
+    cdef cnp.ndarray memory, y
+    cdef size_t start, wanted
+    if count * size < PLACED + PAGE:
+        return cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+    memory = cnp.PyArray_EMPTY(1, &count, cnp.PyArray_TYPE(x), 0)
+    start = <size_t> cnp.PyArray_DATA(memory)
+    wanted = (<size_t> cnp.PyArray_DATA(x) + PAGE // 2 + 32) // 64 * 64
+    y = cnp.PyArray_SimpleNewFromData(
+        2, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), <void *> (start + (wanted - start) % PAGE)
+    )
+    cnp.set_array_base(y, memory)
+    return y
+
+
 cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
     """Y, or with the filter reversed dX from dY, with 'same' padding; None off the fast road."""
     cdef int kind = plain_kind(x)
@@ -350,7 +376,7 @@ cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
         return None
     if cnp.PyArray_DIM(w, 0) > MAX_FILTER or cnp.PyArray_DIM(w, 1) > MAX_FILTER:
         return None
-    y = cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(x), kind, 0)
+    y = empty_like(x)
     lay(&p, x, w, y, 0, 0)
     p.top = p.a // 2 if reverse else (p.a - 1) // 2
     p.left = p.b // 2 if reverse else (p.b - 1) // 2

@@ -61,24 +61,46 @@ cdef Py_ssize_t source(Py_ssize_t i, Py_ssize_t n, int mode) noexcept nogil:
     return 2 * n - 1 - i if mode == SYMMETRIC else 2 * n - 2 - i
 
 
+cdef inline const real *end_of(
+    const void *x, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t pitch
+) noexcept nogil:
+    """Where the memory of a plane ends."""
+    return <const real *> x + max((rows - 1) * pitch, <Py_ssize_t> 0) + columns
+
+
 cdef void copy_padded(
     real *to, Py_ssize_t pitch, const real **copies, const real **rows, Py_ssize_t row_count,
-    Py_ssize_t n, Py_ssize_t first, Py_ssize_t count, int mode
+    Py_ssize_t n, Py_ssize_t first, Py_ssize_t count, int mode, const real *end
 ) noexcept nogil:
     """copies[r] = a padded copy of rows[r] from column `first` on; left alone where that is NULL.
 
-    Zeros may go up to LANES - 1 elements past `count`: the pitch or the next row has room for them.
+    The plane ends at `end`. Up to LANES elements past `count` may be written: the pitch or the next
+    row has room for them.
     """
     cdef Py_ssize_t low = min(max(-first, 0), count)  # in front of the row
     cdef Py_ssize_t high = max(min(n - first, count), low)  # behind it
-    cdef Py_ssize_t r
+    cdef Py_ssize_t r, k, vectors = vectors_in(high - low)
+    cdef bint simple = mode == ZEROS and low <= LANES and count - high <= LANES and low < high
+    cdef vec zero = load(NOTHING)  # as a constant it would become calls of memset
     cdef const real *row
     for r in range(row_count):
         row = rows[r]
         if row == NULL:
             continue
-        copies[r] = to + r * pitch
-        copy_row(to + r * pitch, row, n, first, low, high, count, mode)
+        copies[r] = to
+        if simple and row + first + low + vectors * LANES <= end:
+            if low > 0:
+                store(to, zero)
+            for k in range(vectors):
+                store(to + low + k * LANES, load(row + first + low + k * LANES))
+            if high < count:
+                store(to + high, zero)
+        else:
+            copy_row(to, row, n, first, low, high, count, mode)
+        to += pitch
+
+
+cdef real NOTHING[LANES]
 
 
 cdef inline void copy_row(
@@ -87,11 +109,12 @@ cdef inline void copy_row(
 ) noexcept nogil:
     """Padding up to low and from high on; row[first + k] between."""
     cdef Py_ssize_t k
+    cdef vec zero = load(NOTHING)  # as a constant it would become calls of memset
     if mode == ZEROS:
         for k in range(vectors_in(low)):
-            store(to + k * LANES, splat(0))
+            store(to + k * LANES, zero)
         for k in range(vectors_in(count - high)):
-            store(to + high + k * LANES, splat(0))
+            store(to + high + k * LANES, zero)
     else:
         for k in range(low):
             to[k] = row[source(first + k, n, mode)]

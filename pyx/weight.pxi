@@ -213,19 +213,22 @@ cdef void weight_from_copies(
     Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
     cdef Py_ssize_t r, columns, begin = first
+    cdef const real *row
     while begin < last:
         columns = vectors_in(min(last - begin, <Py_ssize_t> CHUNK)) * LANES
         for r in range(steps * RS):
-            memory.y_table[r] = memory.zeros
+            row = memory.y_rows[r]
+            memory.y_table[r] = memory.zeros if row == NULL else row + begin
+        if begin + columns > p.ow:
+            copy_padded(
+                memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * RS,
+                last, begin, columns, ZEROS, end_of(p.y, p.oh, p.ow, p.y_pitch),
+            )
         for r in range(steps * RS + pt - 1):
             memory.x_table[r] = memory.zeros
         copy_padded(
-            memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * RS,
-            last, begin, columns, ZEROS,
-        )
-        copy_padded(
             memory.x_copy, CHUNK + MAX_FILTER, memory.x_table, memory.x_rows, steps * RS + pt - 1,
-            p.n, begin - p.left, columns + p.b - 1, p.mode,
+            p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
         )
         weight_columns(p, memory, steps, pt, columns)
         begin += CHUNK
@@ -246,7 +249,7 @@ cdef void weight_rows(
         last = max(min(p.n + p.left, p.ow), first)
     left = first + vectors_in(max(p.left - first, 0)) * LANES  # from here to right in place
     right = left + (min(p.n + p.left - p.b + 1, last) - left) // LANES * LANES
-    if right > left:
+    if right > left and p.ow > CHUNK:
         weight_from_copies(p, memory, steps, pt, first, left)
         weight_in_place(p, memory, steps, pt, left, right)
         weight_from_copies(p, memory, steps, pt, right, last)
