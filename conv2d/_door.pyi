@@ -34,3 +34,15 @@ def layer(
     problem: tuple[object, ...],
     plan: LayerPlan,
 ) -> None: ...
+def planes(
+    direction: str,
+    x: Array,
+    w: Array,
+    y: Array,
+    bias: Array | None,
+    top: int,
+    left: int,
+    mode: int,
+    plan: Plan,
+    threads: int,
+) -> None: ...

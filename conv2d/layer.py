@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _door
 from .arrays import Result, kernel_type
-from .plan import LayerPlan, make_layer_plan
+from .plan import LayerPlan, Plan, is_depthwise, make_layer_plan, plan_of_planes
 from .planar import fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
@@ -21,29 +21,63 @@ def forward(
     """Y from X and W."""
     if result.array.size == 0:
         return
-    plan = make_layer_plan(problem, "forward", threads)
-    x, w = _batch(x), _batch(w)
-    settings = problem.groups, problem.stride, problem.dilation
-    top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
+    x, w, top, left = _batch(x), _batch(w), problem.top, problem.left
     if result.direct is not None:
-        where = *settings, top, left, mode
-        _door.layer("forward", x, w, _batch(result.direct), b, where, plan)
+        target = _batch(result.direct)
+        _correlate(problem, "forward", x, w, target, b, problem.groups, top, left, threads)
         return
     for block in result.blocks():
         part = np.empty([s.stop - s.start for s in block], x.dtype)
         n, k, i, j = _slices(block)
-        at = top - i.start * problem.stride[0], left - j.start * problem.stride[1]
         for filters, channels, groups in _within_groups(problem, k, "filters"):
-            _door.layer(
+            _correlate(
+                problem,
                 "forward",
                 x[n, channels],
                 w[filters],
                 _batch(part)[:, filters.start - k.start : filters.stop - k.start],
                 None if b is None else b[filters],
-                (groups, *settings[1:], *at, mode),
-                plan,
+                groups,
+                top - i.start * problem.stride[0],
+                left - j.start * problem.stride[1],
+                threads,
             )
         result.write(block, part)
+
+
+def _correlate(
+    problem: Problem,
+    direction: str,
+    x: Array,
+    w: Array,
+    y: Array,
+    b: Array | None,
+    groups: int,
+    top: int,
+    left: int,
+    threads: int,
+) -> None:
+    """Y from X and W ("forward"), or X from W and Y ("input"), of some images and channels."""
+    mode = PADDING_MODES[problem.mode] if direction == "forward" else 0
+    if not is_depthwise(problem, direction):
+        plan = make_layer_plan(problem, direction, threads)
+        where = groups, problem.stride, problem.dilation, top, left, mode
+        _door.layer(direction, x, w, y, b, where, plan)
+        return
+    if direction == "input":  # dX is Y of the reversed filters
+        w, top, left = w[:, :, ::-1, ::-1], problem.a - 1 - top, problem.b - 1 - left
+        x, y = y, x
+    planes, threads = plan_of_planes(problem, direction, threads)
+    target = y if _has_unit_rows(y) else np.empty(y.shape, y.dtype)
+    x = x if _has_unit_rows(x) else np.ascontiguousarray(x)
+    _door.planes("forward", x, w, target, b, top, left, mode, planes, threads)
+    if target is not y:
+        y[...] = target
+
+
+def _has_unit_rows(array: Array) -> bool:
+    """Whether the elements of each row follow one another."""
+    return array.strides[-1] == array.itemsize or array.shape[-1] == 1
 
 
 def input_gradient(
@@ -52,25 +86,24 @@ def input_gradient(
     """dX from dY and W, on top of a bias or of None."""
     if result.array.size == 0:
         return
-    plan = make_layer_plan(problem, "input", threads)
     w, dy = _batch(w), _batch(dy)
     if result.direct is not None and problem.mode == "zeros":
-        where = problem.groups, problem.stride, problem.dilation, problem.top, problem.left, 0
-        _door.layer("input", _batch(result.direct), w, dy, b, where, plan)
+        target, top, left = _batch(result.direct), problem.top, problem.left
+        _correlate(problem, "input", target, w, dy, b, problem.groups, top, left, threads)
         return
     for block in result.blocks():
         n, c, i, j = _slices(block)
         shape = n.stop - n.start, c.stop - c.start
         total = np.zeros((*shape, i.stop - i.start, j.stop - j.start), dy.dtype)
         if problem.mode == "zeros":
-            _input_part(problem, total, w, dy[n], c, (i.start, j.start), b, plan)
+            _input_part(problem, total, w, dy[n], c, (i.start, j.start), b, threads)
         else:
             for r, to_rows in sources(problem.top, problem.height, problem.bottom, problem.mode, i):
                 for s, to_columns in sources(
                     problem.left, problem.width, problem.right, problem.mode, j
                 ):
                     part = np.empty((*shape, r.stop - r.start, s.stop - s.start), dy.dtype)
-                    _input_part(problem, part, w, dy[n], c, (r.start, s.start), b, plan)
+                    _input_part(problem, part, w, dy[n], c, (r.start, s.start), b, threads)
                     fold(part, to_rows, to_columns, total)
         result.write(block, total.reshape([s.stop - s.start for s in block]))
 
@@ -83,21 +116,24 @@ def _input_part(
     c: slice,
     first: tuple[int, int],
     b: Array | None,
-    plan: LayerPlan,
+    threads: int,
 ) -> None:
     """dX of some channels and images, from element `first` on, as if X had no padding."""
     top, left = problem.top + first[0], problem.left + first[1]
     for channels, filters, groups in _within_groups(problem, c, "channels"):
         size = problem.channels // problem.groups
         taken = slice(channels.start % size, channels.start % size + channels.stop - channels.start)
-        _door.layer(
+        _correlate(
+            problem,
             "input",
             part[:, channels.start - c.start : channels.stop - c.start],
             w[filters] if groups > 1 else w[filters, taken],
             dy[:, filters],
             None if b is None else b[channels],
-            (groups, problem.stride, problem.dilation, top, left, 0),
-            plan,
+            groups,
+            top,
+            left,
+            threads,
         )
 
 
@@ -110,6 +146,9 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
     dense = result.direct is not None and result.direct.flags.c_contiguous
     if dense and _is_matrix_product(problem):
         _weight_of_pixels(problem, x, dy, threads, _batch(result.direct))
+        return
+    if is_depthwise(problem, "weight"):
+        _weight_of_planes(problem, x, dy, threads, result)
         return
     plan = make_layer_plan(problem, "weight", threads)
     settings = problem.groups, problem.stride, problem.dilation
@@ -135,6 +174,18 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
                 plan,
             )
         result.write(block, part)
+
+
+def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> None:
+    """dW of a depthwise layer."""
+    plan, threads = plan_of_planes(problem, "weight", threads)
+    direct = result.direct is not None
+    dw = _batch(result.direct) if direct else np.empty(problem.w4, x.dtype)
+    x, dy = (array if _has_unit_rows(array) else np.ascontiguousarray(array) for array in (x, dy))
+    mode = PADDING_MODES[problem.mode]
+    _door.planes("weight", x, dw, dy, None, problem.top, problem.left, mode, plan, threads)
+    if not direct:
+        result.write((), dw.reshape(result.array.shape))
 
 
 def _is_matrix_product(problem: Problem) -> bool:

@@ -98,6 +98,23 @@ BUFFER = 2048  # elements of one plane at a time
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
 
 
+def is_depthwise(problem: Problem, direction: str) -> bool:
+    """Whether the kernels of planes serve a layer: each plane made of one, by a filter in reach."""
+    return (
+        problem.stride == problem.dilation == (1, 1)
+        and problem.channels == problem.groups > 0
+        and (direction != "input" or problem.filters == problem.groups)
+        and max(problem.a, problem.b) <= MAX_FILTER
+    )
+
+
+def plan_of_planes(problem: Problem, direction: str, threads: int) -> tuple[Plan, int]:
+    """The plan of each plane of a depthwise layer, and the threads for all of them."""
+    plane = problem._replace(rank=2, images=1, channels=1, filters=1, groups=1)
+    small = problem.flops < SMALL_FLOPS
+    return make_plan(plane, direction, 1), 1 if small else min(threads, MAX_THREADS)
+
+
 @lru_cache(maxsize=4096)
 def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan:
     """The plan for Y, dX or dW of a layer; what decides the order of sums ignores `threads`."""

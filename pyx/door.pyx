@@ -11,7 +11,7 @@ from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
 from kernels cimport (
-    MAX_FILTER, ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane
+    MAX_FILTER, ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane, PlaneSet
 )
 
 cdef extern from *:
@@ -228,6 +228,37 @@ def shift(cnp.ndarray x, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
 
 
 # ---------------------------------------------------------------- layers
+
+
+def planes(
+    str direction, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias,
+    Py_ssize_t top, Py_ssize_t left, int mode, plan, Py_ssize_t threads
+):
+    """Y, or W, of a depthwise layer at stride 1, all of rank 4, rows of X and Y contiguous."""
+    cdef PlaneSet s
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
+    cdef const Kernels *table = tables[element_of(x)]
+    lay(&s.plane, x[0, 0], w[0, 0], y[0, 0], top, left)
+    s.plane.mode = mode
+    _, s.plane.band, s.plane.strip, _ = plan
+    s.bias_step = 0
+    if bias is not None:
+        s.plane.bias = cnp.PyArray_DATA(bias)
+        s.bias_step = cnp.PyArray_STRIDE(bias, 0) // size
+    s.images = cnp.PyArray_DIM(y, 0)
+    s.channels = cnp.PyArray_DIM(y, 1)
+    s.multiplier = s.channels // cnp.PyArray_DIM(x, 1)
+    s.x_image = cnp.PyArray_STRIDE(x, 0) // size
+    s.x_channel = cnp.PyArray_STRIDE(x, 1) // size
+    s.w_channel = cnp.PyArray_STRIDE(w, 0) // size
+    s.y_image = cnp.PyArray_STRIDE(y, 0) // size
+    s.y_channel = cnp.PyArray_STRIDE(y, 1) // size
+    s.threads = threads
+    run(
+        <Work> (table.correlate_set if direction == "forward" else table.weight_set), &s,
+        &s.threads, 2.0 * y.size * s.plane.a * s.plane.b,
+    )
+
 
 
 cdef void lay_layer(

@@ -21,7 +21,17 @@ cdef struct Plane:
 
 ctypedef int (*Kernel)(const Plane *) noexcept nogil  # 0, or -1 where memory ran out
 
+cdef struct PlaneSet:
+    # Plane k of image n of Y sees plane k // multiplier of image n of X. Steps are in elements.
+    Plane plane  # the first, of one thread
+    Py_ssize_t images, channels, multiplier, x_image, x_channel, w_channel, y_image, y_channel
+    Py_ssize_t bias_step, threads
+
+ctypedef int (*SetKernel)(const PlaneSet *) noexcept nogil
+
 cdef struct Kernels:
+    SetKernel correlate_set  # Y of depthwise layers
+    SetKernel weight_set     # and the gradient of their filters
     Kernel correlate  # Y from X and W
     Kernel weight     # W from X and Y: the gradient of the filter
     Kernel add_up     # W (1 x 1) from Y: the gradient of the bias

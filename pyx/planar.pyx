@@ -9,7 +9,7 @@ from cython.parallel cimport prange
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from kernels cimport EDGE, MAX_FILTER, SYMMETRIC, WRAP, ZEROS, Kernels, Plane
+from kernels cimport EDGE, MAX_FILTER, SYMMETRIC, WRAP, ZEROS, Kernels, Plane, PlaneSet
 
 
 cdef extern from "simd.h" nogil:
@@ -184,6 +184,7 @@ cdef total row_dot(const real *x, const real *y, Py_ssize_t count, int y_moves) 
 
 include "correlate.pxi"
 include "weight.pxi"
+include "depthwise.pxi"
 
 
 # ---------------------------------------------------------------- sums and shifts
@@ -246,6 +247,8 @@ cdef int shift(const Plane *p) noexcept nogil:
 
 
 cdef Kernels KERNELS
+KERNELS.correlate_set = correlate_set
+KERNELS.weight_set = weight_set
 KERNELS.correlate = correlate
 KERNELS.weight = weight
 KERNELS.add_up = add_up

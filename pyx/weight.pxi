@@ -313,7 +313,7 @@ cdef size_t weight_bytes(const Plane *p) noexcept nogil:
     )
 
 
-cdef void weight_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept nogil:
+cdef total weight_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept nogil:
     """One tap of dW with nothing but its own terms in the sum, for inputs that are not finite."""
     cdef Py_ssize_t i, j, r
     cdef Py_ssize_t begin = min(max(p.left - q, 0), p.ow)
@@ -333,13 +333,24 @@ cdef void weight_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept no
                 s += x[source(j - p.left + q, p.n, p.mode)] * y[j]
             for j in range(end, p.ow):
                 s += x[source(j - p.left + q, p.n, p.mode)] * y[j]
-    (<real *> p.w)[k * p.w_row + q * p.w_col] = <real> s
+    return s
+
+
+cdef inline size_t zeros_bytes(const Plane *p) noexcept nogil:
+    """A row of zeros, for what is not there."""
+    return aligned(
+        (max(min(p.strip, p.ow), <Py_ssize_t> CHUNK) + p.b + LANES) * sizeof(real)
+    )
+
+
+cdef void put_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept nogil:
+    (<real *> p.w)[k * p.w_row + q * p.w_col] = <real> weight_exactly(p, k, q)
 
 
 cdef int weight(const Plane *plane) noexcept nogil:
     cdef Plane p = plane[0]
     cdef Py_ssize_t thread, k, band, bands
-    cdef size_t bytes, zeros_bytes, sums_bytes
+    cdef size_t bytes, zeros_size, sums_bytes
     cdef char *memory
     cdef real *zeros
     cdef total *sums
@@ -349,17 +360,15 @@ cdef int weight(const Plane *plane) noexcept nogil:
     p.strip = vectors_in(p.strip) * LANES
     bands = parts_in(p.oh, p.band)
     bytes = weight_bytes(&p)
-    zeros_bytes = aligned(
-        (max(min(p.strip, p.ow), <Py_ssize_t> CHUNK) + p.b + LANES) * sizeof(real)
-    )
+    zeros_size = zeros_bytes(&p)
     sums_bytes = aligned(bands * p.a * p.b * sizeof(total))
-    memory = <char *> malloc(64 + zeros_bytes + sums_bytes + p.threads * bytes)
+    memory = <char *> malloc(64 + zeros_size + sums_bytes + p.threads * bytes)
     if memory == NULL:
         return -1
     zeros = <real *> align(memory)
-    sums = <total *> (align(memory) + zeros_bytes)
-    scratch = align(memory) + zeros_bytes + sums_bytes
-    memset(zeros, 0, zeros_bytes)
+    sums = <total *> (align(memory) + zeros_size)
+    scratch = align(memory) + zeros_size + sums_bytes
+    memset(zeros, 0, zeros_size)
     if p.threads == 1:
         weight_share(&p, 0, sums, scratch, zeros)
     else:
@@ -373,5 +382,5 @@ cdef int weight(const Plane *plane) noexcept nogil:
     free(memory)
     if not is_finite(<const real *> p.w, p.a, p.b, p.w_row, p.w_col):
         for k in prange(p.a * p.b, num_threads=<int> p.threads, schedule="static"):
-            weight_exactly(&p, k // p.b, k % p.b)
+            put_exactly(&p, k // p.b, k % p.b)
     return 0
