@@ -18,7 +18,7 @@ from .problem import (
     Pair,
     Problem,
     check_dy,
-    make_problem,
+    find_problem,
     make_transposed,
     parse_shape,
 )
@@ -103,7 +103,7 @@ def conv2d(
             return y
     x, w = operand("x", x), operand("w", w)
     dtype, bias = _type_with_bias(x, w, b)
-    problem = make_problem(
+    problem = find_problem(
         ("x", x.shape), ("w", w.shape), dtype, stride, padding, dilation, groups,
         padding_mode, algorithm,
     )  # fmt: skip
@@ -173,7 +173,7 @@ def conv2d_input(
             return dx
     w, dy = operand("w", w), operand("dy", dy)
     x_shape = "input_shape", parse_shape("input_shape", input_shape)
-    problem = make_problem(
+    problem = find_problem(
         x_shape, ("w", w.shape), np.result_type(dy, w), stride, padding, dilation, groups,
         padding_mode, algorithm,
     )  # fmt: skip
@@ -231,7 +231,7 @@ def conv2d_weight(
             return dw
     x, dy = operand("x", x), operand("dy", dy)
     w_shape = "weight_shape", parse_shape("weight_shape", weight_shape)
-    problem = make_problem(
+    problem = find_problem(
         ("x", x.shape), w_shape, np.result_type(x, dy), stride, padding, dilation, groups,
         padding_mode, algorithm,
     )  # fmt: skip
@@ -292,7 +292,7 @@ def conv2d_backward(
     dy, x, w = operand("dy", dy), operand("x", x), operand("w", w)
     needed = _parse_need(need)
     types = np.result_type(dy, w), np.result_type(x, dy), dy.dtype.newbyteorder("=")
-    problem = make_problem(
+    problem = find_problem(
         ("x", x.shape), ("w", w.shape), types[0], stride, padding, dilation, groups,
         padding_mode, algorithm,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _door
 from .arrays import Result, kernel_type
-from .plan import LayerPlan, Plan, is_depthwise, make_layer_plan, plan_of_planes
+from .plan import is_depthwise, make_layer_plan, plan_of_planes
 from .planar import fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
@@ -143,9 +143,11 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
         result.array[...] = 0
         return
     x, dy = _batch(x), _batch(dy)
-    dense = result.direct is not None and result.direct.flags.c_contiguous
-    if dense and _is_matrix_product(problem):
-        _weight_of_pixels(problem, x, dy, threads, _batch(result.direct))
+    direct = result.direct
+    if direct is not None and not direct.flags.c_contiguous:
+        direct = None
+    if direct is not None and _is_matrix_product(problem):
+        _weight_of_pixels(problem, x, dy, threads, _batch(direct))
         return
     if is_depthwise(problem, "weight"):
         _weight_of_planes(problem, x, dy, threads, result)
@@ -153,9 +155,9 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
     plan = make_layer_plan(problem, "weight", threads)
     settings = problem.groups, problem.stride, problem.dilation
     top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
-    if dense:
+    if direct is not None:
         where = *settings, top, left, mode
-        _door.layer("weight", x, _batch(result.direct), dy, None, where, plan)
+        _door.layer("weight", x, _batch(direct), dy, None, where, plan)
         return
     for block in result.blocks():
         part = np.empty([s.stop - s.start for s in block], kernel_type(result.dtype))
@@ -179,12 +181,12 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
 def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> None:
     """dW of a depthwise layer."""
     plan, threads = plan_of_planes(problem, "weight", threads)
-    direct = result.direct is not None
-    dw = _batch(result.direct) if direct else np.empty(problem.w4, x.dtype)
+    direct = result.direct
+    dw = np.empty(problem.w4, x.dtype) if direct is None else _batch(direct)
     x, dy = (array if _has_unit_rows(array) else np.ascontiguousarray(array) for array in (x, dy))
     mode = PADDING_MODES[problem.mode]
     _door.planes("weight", x, dw, dy, None, problem.top, problem.left, mode, plan, threads)
-    if not direct:
+    if direct is None:
         result.write((), dw.reshape(result.array.shape))
 
 

@@ -77,7 +77,7 @@ def plan_same(
 class LayerPlan(NamedTuple):
     """What the kernels of layers are told beside the sizes; see pyx/kernels.pxd."""
 
-    planes: bool  # each plane of the result is made by itself
+    in_lanes: bool  # channels that see one each lie in the lanes
     band: int  # rows of outputs at a time
     strip: int  # columns of outputs at a time
     depth: int  # channels that are summed up at a time
@@ -94,17 +94,23 @@ TAPS, REACH = 16, 128
 DEPTH = 1152
 STRIP = 512
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
-BUFFER = 2048  # elements of one plane at a time
+SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
+WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
+PICTURE = 2048  # vectors of a picture of a depthwise layer
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
 
 
 def is_depthwise(problem: Problem, direction: str) -> bool:
-    """Whether the kernels of planes serve a layer: each plane made of one, by a filter in reach."""
+    """Whether the kernels of planes serve a layer: each plane made of one, by a filter in reach.
+
+    Small planes are faster with channels in the lanes (found by both at 14 x 14 to 112 x 112).
+    """
     return (
-        problem.stride == problem.dilation == (1, 1)
-        and problem.channels == problem.groups > 0
+        problem.channels == problem.groups > 0
         and (direction != "input" or problem.filters == problem.groups)
+        and problem.stride == problem.dilation == (1, 1)
         and max(problem.a, problem.b) <= MAX_FILTER
+        and (problem.height * problem.width > SMALL_PLANE or problem.filters < 8)
     )
 
 
@@ -141,9 +147,8 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     rows, columns = max(rows, 1), max(columns, 1)
     if problem.flops < SMALL_FLOPS:
         threads = 1
-    if made == 1 and taps == [problem.a, problem.b] and columns <= BUFFER:
-        band = _share(rows, max(BUFFER // columns, 1))
-        return LayerPlan(True, band, columns, 1, taps[0], taps[1], 1, 1, min(threads, 64))
+    if made == 1 and reduced <= 2 and columns * problem.stride[1] <= WIDEST:
+        return _plan_lanes(problem, rows, columns, 1, threads)
     depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
     strip = min(columns, STRIP)
 
@@ -168,6 +173,17 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     return LayerPlan(False, band, strip, depth, taps[0], taps[1], parts, 1, threads)
 
 
+def _plan_lanes(problem: Problem, rows: int, columns: int, bands: int, threads: int) -> LayerPlan:
+    """The plan for channels in the lanes: bands of rows whose pictures stay in L2."""
+    vectors = columns * problem.stride[1] + problem.b * problem.dilation[1]
+    beyond = problem.a * problem.dilation[0]
+    band = _share(rows, max((PICTURE // vectors - beyond) // problem.stride[0], 1))
+    bands = max(min(bands, problem.images * -(-rows // band)), 1)
+    return LayerPlan(
+        True, band, columns, 1, problem.a, problem.b, 1, bands, max(min(threads, 16), 1)
+    )
+
+
 def _share(count: int, most: int) -> int:
     """What is taken at a time of a count, at most `most` and nearly the same each time."""
     count, most = max(count, 1), max(most, 1)
@@ -184,6 +200,11 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
         max(min(count, TAPS, REACH // d + 1), 1)
         for count, d in zip((problem.a, problem.b), problem.dilation, strict=True)
     ]
+    if problem.flops < SMALL_FLOPS:
+        threads = 1
+    if channels == 1 and columns * problem.stride[1] <= WIDEST and filters <= 2:
+        bands = -(-ITEMS // -(-problem.filters // 16))
+        return _plan_lanes(problem, rows, columns, bands, threads)
     strip = _share(columns, 128)
     band = _share(rows, -(-128 // strip))
     parts = -(-filters // 128) if filters else 1
@@ -208,7 +229,5 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
         ),
         1,
     )
-    if problem.flops < SMALL_FLOPS:
-        threads = 1
     threads = max(min(threads, (WORKSPACE - 2**22) // 2**20), 1)
     return LayerPlan(False, band, strip, depth, taps[0], taps[1], parts, bands, threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -122,6 +122,26 @@ class Problem(NamedTuple):
         if self.mode != "zeros":
             name += f"-{self.mode}"
         return name if self.dtype == "float32" else f"{name}-{self.dtype}"
+
+
+_known: dict[Hashable, Problem] = {}  # what was asked for before
+
+
+def find_problem(
+    x: tuple[str, Shape], w: tuple[str, Shape], dtype: np.dtype[Any], *settings: Any
+) -> Problem:
+    """As `make_problem`, which takes longer than a small call, from what was made before.
+
+    The settings are known by their text, as values of other types can be equal.
+    """
+    key = x, w, dtype.char, repr(settings)
+    problem = _known.get(key)
+    if problem is None:
+        problem = make_problem(x, w, dtype, *settings)
+        if len(_known) >= 4096:
+            _known.clear()
+        _known[key] = problem
+    return problem
 
 
 def make_problem(

@@ -267,11 +267,11 @@ cdef void lay_layer(
     """Pointers and strides of arrays of rank 4, and what the problem and the plan say."""
     cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
     p.x = cnp.PyArray_DATA(x)
-    p.x_n, p.x_c, p.x_row, p.x_col = [cnp.PyArray_STRIDE(x, i) // size for i in range(4)]
     p.w = cnp.PyArray_DATA(w)
-    p.w_k, p.w_c, p.w_row, p.w_col = [cnp.PyArray_STRIDE(w, i) // size for i in range(4)]
     p.y = cnp.PyArray_DATA(y)
-    p.y_n, p.y_k, p.y_row, p.y_col = [cnp.PyArray_STRIDE(y, i) // size for i in range(4)]
+    lay_strides(x, &p.x_n, &p.x_c, &p.x_row, &p.x_col)
+    lay_strides(w, &p.w_k, &p.w_c, &p.w_row, &p.w_col)
+    lay_strides(y, &p.y_n, &p.y_k, &p.y_row, &p.y_col)
     p.bias = NULL
     p.bias_step = 0
     if bias is not None:
@@ -282,24 +282,31 @@ cdef void lay_layer(
     p.groups = groups
     p.c = cnp.PyArray_DIM(w, 1)
     p.k = cnp.PyArray_DIM(w, 0) // p.groups
-    for axis, before in enumerate((top, left)):
-        lay_axis(
-            &p.rows if axis == 0 else &p.columns, cnp.PyArray_DIM(x, 2 + axis),
-            cnp.PyArray_DIM(w, 2 + axis), cnp.PyArray_DIM(y, 2 + axis), stride[axis],
-            dilation[axis], before,
-        )
+    down, right = stride
+    lay_axis(&p.rows, 2, x, w, y, down, dilation[0], top)
+    lay_axis(&p.columns, 3, x, w, y, right, dilation[1], left)
     (
-        p.planes, p.band, p.strip, p.depth, p.tap_rows, p.tap_columns, p.parts, p.bands, p.threads
+        p.in_lanes, p.band, p.strip, p.depth, p.tap_rows, p.tap_columns, p.parts, p.bands, p.threads
     ) = plan
 
 
+cdef void lay_strides(
+    cnp.ndarray array, Py_ssize_t *a, Py_ssize_t *b, Py_ssize_t *c, Py_ssize_t *d
+) noexcept:
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(array)
+    a[0] = cnp.PyArray_STRIDE(array, 0) // size
+    b[0] = cnp.PyArray_STRIDE(array, 1) // size
+    c[0] = cnp.PyArray_STRIDE(array, 2) // size
+    d[0] = cnp.PyArray_STRIDE(array, 3) // size
+
+
 cdef void lay_axis(
-    Axis *axis, Py_ssize_t size, Py_ssize_t taps, Py_ssize_t outputs, Py_ssize_t stride,
+    Axis *axis, int number, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t stride,
     Py_ssize_t dilation, Py_ssize_t before
 ) noexcept:
-    axis.size = size
-    axis.taps = taps
-    axis.outputs = outputs
+    axis.size = cnp.PyArray_DIM(x, number)
+    axis.taps = cnp.PyArray_DIM(w, number)
+    axis.outputs = cnp.PyArray_DIM(y, number)
     axis.stride = stride
     axis.dilation = dilation
     axis.before = before

@@ -55,7 +55,7 @@ cdef struct Layer:
     Py_ssize_t n, groups, c, k  # images, groups, channels of X and of Y in a group
     Axis rows, columns
     int mode
-    bint planes  # the plan: each plane of the result sees few others and is made by itself
+    bint in_lanes  # the plan: channels that see one each lie in the lanes
     # The plan: outputs, channels and taps that are worked on at a time, parts of the channels
     # of the result that are shared among threads, bands of the sums of dW.
     void *partial  # kernels' own: the sums of dW of each band, and whether all are finite

@@ -17,12 +17,10 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, MR, NV, VECTORS
+        LANES, MR, NV
     vec load(const real *)
     vec peek(const real *)
     void store(real *, vec)
-    void fetch(const real *)
-    void fetch_to_write(const real *)
     vec splat(real)
     vec zip_low(vec, vec)
     vec zip_high(vec, vec)
@@ -31,9 +29,9 @@ cdef extern from "simd.h" nogil:
 include "common.pxi"
 include "layer_pack.pxi"
 include "layer_correlate.pxi"
-include "layer_planes.pxi"
 include "layer_exact.pxi"
 include "layer_weight.pxi"
+include "layer_lanes.pxi"
 
 
 cdef LayerKernels KERNELS

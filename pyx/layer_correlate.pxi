@@ -579,8 +579,8 @@ cdef int correlate(Job *job, const Layer *p, bint back) noexcept nogil:
     job.parts = p.parts
     job.groups = p.groups
     job.images = p.n
-    if p.planes:
-        failed = correlate_planes(job, p)
+    if p.in_lanes:
+        failed = correlate_lanes(job, p)
         free(memory)
         return failed
     measure(job)

@@ -89,22 +89,15 @@ static inline vec add_product(vec sum, vec a, vec b)
 #endif
     return sum;
 }
-#if defined(__GNUC__)
-static inline void fetch(const real *p) { __builtin_prefetch(p); }
-static inline void fetch_to_write(const real *p) { __builtin_prefetch(p, 1); }
-#else
-#define fetch(p)
-#define fetch_to_write(p)
-#endif
 static inline void store(real *p, vec v) { *(vec *)p = v; }
 
 /* Register tiles. Y: MR rows x NV vectors of accumulators, NV vectors of X, one tap: 24 + 4 + 1 of 32
    registers, or 12 + 2 + 1 of 16. dW: TAPS x TAPS taps of accumulators, RS vectors of dY, one of X:
    25 + 4 + 1 of 32, or 9 + 4 + 1 of 16. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { NV = 4, TAPS = 5, VECTORS = 24 };
+enum { NV = 4, TAPS = 5 };
 #else
-enum { NV = 2, TAPS = 3, VECTORS = 12 };
+enum { NV = 2, TAPS = 3 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6, RS = 4 };
 
