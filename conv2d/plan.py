@@ -74,10 +74,14 @@ def plan_same(
     return make_plan(problem, direction, threads)
 
 
+# In the order of the enum in pyx/kernels.pxd.
+POSITIONS, PLANES, FILTERS = range(3)
+
+
 class LayerPlan(NamedTuple):
     """What the kernels of layers are told beside the sizes; see pyx/kernels.pxd."""
 
-    in_lanes: bool  # channels that see one each lie in the lanes
+    lanes_of: int  # what lies in the lanes: POSITIONS, PLANES or FILTERS
     band: int  # rows of outputs at a time
     strip: int  # columns of outputs at a time
     depth: int  # channels that are summed up at a time
@@ -94,6 +98,7 @@ TAPS, REACH = 16, 128
 DEPTH = 1152
 STRIP = 512
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
+FILTER_STEPS = 288  # of a block of W whose filters lie in the lanes
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
@@ -149,6 +154,11 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         threads = 1
     if made == 1 and reduced <= 2 and columns * problem.stride[1] <= WIDEST:
         return _plan_lanes(problem, rows, columns, 1, threads)
+    if taps == [problem.a, problem.b] and _fills_lanes_with_filters(
+        problem, rows, columns, made, back
+    ):
+        depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
+        return LayerPlan(FILTERS, rows, columns, depth, taps[0], taps[1], 1, 1, min(threads, 16))
     depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
     strip = min(columns, STRIP)
 
@@ -170,7 +180,25 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         parts += 1
     scratch = PANEL + 2**21
     threads = max(min(threads, WORKSPACE // scratch), 1)
-    return LayerPlan(False, band, strip, depth, taps[0], taps[1], parts, 1, threads)
+    return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, 1, threads)
+
+
+def _fills_lanes_with_filters(
+    problem: Problem, rows: int, columns: int, made: int, back: bool
+) -> bool:
+    """Whether it saves more to have tiny planes not in the lanes than to transpose filters costs.
+
+    Both are counted in steps of a vector for each element of W; a transpose costs 0.4 and, where
+    taps lie between the channels, 1.2 (measured at 7 x 7 and 14 x 14).
+    """
+    if made < 32 or rows * columns > 256:
+        return False
+    count = rows * columns + (rows - 1) * (problem.b > 1)
+    as_positions = -(-count // 16)
+    images = min(problem.images, 8)
+    transpose = 1.2 if back and problem.a * problem.b > 1 else 0.4
+    as_filters = rows * columns / 16 * (-(-made // 16) * 16 / made) + transpose / images
+    return as_filters < as_positions
 
 
 def _plan_lanes(problem: Problem, rows: int, columns: int, bands: int, threads: int) -> LayerPlan:
@@ -180,7 +208,7 @@ def _plan_lanes(problem: Problem, rows: int, columns: int, bands: int, threads: 
     band = _share(rows, max((PICTURE // vectors - beyond) // problem.stride[0], 1))
     bands = max(min(bands, problem.images * -(-rows // band)), 1)
     return LayerPlan(
-        True, band, columns, 1, problem.a, problem.b, 1, bands, max(min(threads, 16), 1)
+        PLANES, band, columns, 1, problem.a, problem.b, 1, bands, max(min(threads, 16), 1)
     )
 
 
@@ -230,4 +258,4 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
         1,
     )
     threads = max(min(threads, (WORKSPACE - 2**22) // 2**20), 1)
-    return LayerPlan(False, band, strip, depth, taps[0], taps[1], parts, bands, threads)
+    return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, bands, threads)

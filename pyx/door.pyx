@@ -286,7 +286,7 @@ cdef void lay_layer(
     lay_axis(&p.rows, 2, x, w, y, down, dilation[0], top)
     lay_axis(&p.columns, 3, x, w, y, right, dilation[1], left)
     (
-        p.in_lanes, p.band, p.strip, p.depth, p.tap_rows, p.tap_columns, p.parts, p.bands, p.threads
+        p.lanes_of, p.band, p.strip, p.depth, p.tap_rows, p.tap_columns, p.parts, p.bands, p.threads
     ) = plan
 
 

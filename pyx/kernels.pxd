@@ -38,6 +38,9 @@ cdef struct Kernels:
     Kernel dot        # Y (1 x 1) from X and W
     Kernel shift      # Y from X moved by (-top, -left)
 
+cdef enum:
+    POSITIONS, PLANES, FILTERS  # in the lanes: positions, planes that see one each, filters
+
 cdef struct Axis:
     # Rows or columns: of X, of W, of Y; output i sees tap p at i * stride - before + p * dilation
     Py_ssize_t size, taps, outputs, stride, dilation, before
@@ -55,7 +58,7 @@ cdef struct Layer:
     Py_ssize_t n, groups, c, k  # images, groups, channels of X and of Y in a group
     Axis rows, columns
     int mode
-    bint in_lanes  # the plan: channels that see one each lie in the lanes
+    int lanes_of  # the plan: what lies in the lanes
     # The plan: outputs, channels and taps that are worked on at a time, parts of the channels
     # of the result that are shared among threads, bands of the sums of dW.
     void *partial  # kernels' own: the sums of dW of each band, and whether all are finite

@@ -9,7 +9,9 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from kernels cimport EDGE, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
+from kernels cimport (
+    EDGE, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
+)
 
 
 cdef extern from "simd.h" nogil:
@@ -32,6 +34,7 @@ include "layer_correlate.pxi"
 include "layer_exact.pxi"
 include "layer_weight.pxi"
 include "layer_lanes.pxi"
+include "layer_filters.pxi"
 
 
 cdef LayerKernels KERNELS

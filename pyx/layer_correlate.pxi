@@ -579,8 +579,10 @@ cdef int correlate(Job *job, const Layer *p, bint back) noexcept nogil:
     job.parts = p.parts
     job.groups = p.groups
     job.images = p.n
-    if p.in_lanes:
-        failed = correlate_lanes(job, p)
+    if p.lanes_of != POSITIONS:
+        failed = (
+            correlate_lanes(job, p) if p.lanes_of == PLANES else correlate_filters(job, p)
+        )
         free(memory)
         return failed
     measure(job)

@@ -262,17 +262,17 @@ cdef void sum_pixels(
 
 cdef void deliver_pixels(
     real *to, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t column, const real *sums,
-    Py_ssize_t rows, Py_ssize_t width, Py_ssize_t channels
+    Py_ssize_t lanes, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t channels
 ) noexcept nogil:
     """[row][column][lane] into planes."""
     cdef Py_ssize_t i, j
     if column == 1 and row == width:
-        transpose(to, plane, sums, LANES, 1, rows * width, channels)
+        transpose(to, plane, sums, lanes, 1, rows * width, channels)
         return
     for i in range(rows):
         for j in range(width):
             transpose(
-                to + i * row + j * column, plane, sums + (i * width + j) * LANES, LANES, 1, 1,
+                to + i * row + j * column, plane, sums + (i * width + j) * lanes, lanes, 1, 1,
                 channels,
             )
 
@@ -318,7 +318,7 @@ cdef void make_pixels(const Lanes *l, Py_ssize_t item, char *memory) noexcept no
     below = min((u + rows) * job.rows[0].step, l.height)
     deliver_pixels(
         job.out + n * job.o_n + channel * job.o_m + k * job.o_row, job.o_m, job.o_row,
-        job.o_column, sums, below - k, l.width,
+        job.o_column, sums, LANES, below - k, l.width,
         min(job.groups * job.m - channel, <Py_ssize_t> LANES),
     )
 

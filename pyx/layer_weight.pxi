@@ -464,7 +464,7 @@ cdef int weight_gradient(const Layer *layer) noexcept nogil:
     p.strip = min(p.strip, p.columns.outputs)
     p.tap_rows = min(p.tap_rows, p.rows.taps)
     p.tap_columns = min(p.tap_columns, p.columns.taps)
-    if p.in_lanes:
+    if p.lanes_of == PLANES:
         return weight_lanes(&p)
     bytes = weight_bytes(&p)
     if p.bands > 1:

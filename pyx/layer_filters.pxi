@@ -1,0 +1,211 @@
+# Tiny planes: Y and the gradient of X with channels of the result in the lanes
+#
+# The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
+# sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
+# [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the source.
+# So no lane is lost to planes smaller than a vector. Blocks of W are used for IMAGES images.
+#
+# An item of work is one lattice of a few images of one group, and a block of channels m.
+
+cdef enum:
+    IMAGES = 8
+
+
+cdef struct Filters:
+    Block b
+    Panel panel
+    Tile t
+    Py_ssize_t lanes, taps  # lanes: of m, whole vectors
+    real *transposed
+    Py_ssize_t *across  # offsets of the taps in the panel, and in the transposed filters
+    Py_ssize_t *along
+
+
+cdef void transpose_filters(
+    const Job *job, const Filters *f, Py_ssize_t r, Py_ssize_t channels
+) noexcept nogil:
+    """W of some channels r and all taps of the lattice, [r, tap][m]."""
+    cdef const Block *b = &f.b
+    cdef Py_ssize_t count = b.m_end - b.m, i, k, c
+    cdef const real *w = b.w + b.m * job.w_m + r * job.w_r
+    cdef const real *tap
+    cdef real *to = f.transposed
+    cdef bint follow = job.w_r == f.taps  # one another, channel by channel
+    for k in range(f.taps):
+        follow = follow and b.w_offset[k] == k
+    if follow:
+        transpose(to, f.lanes, w, job.w_m, 1, count, channels * f.taps)
+        return
+    for c in range(channels):
+        for k in range(f.taps):
+            tap = w + c * job.w_r + b.w_offset[k]
+            if job.w_m == 1:
+                memcpy(to, tap, count * sizeof(real))
+            else:
+                for i in range(count):
+                    to[i] = tap[i * job.w_m]
+            to += f.lanes
+
+
+cdef void make_outputs(
+    const Job *job, Filters *f, const real *seen, real *sums, bint first
+) noexcept nogil:
+    """All outputs of one image, [output][m], on top of what is there or of the bias."""
+    cdef const Block *b = &f.b
+    cdef Tile *t = &f.t
+    cdef Py_ssize_t vectors = f.lanes // LANES, panels = parts_in(vectors, NV)
+    cdef Py_ssize_t rows = b.height, width = b.width, runs, panel, u, i, v
+    cdef int nv, mr, k
+    if b.pitch == width:  # all outputs as one row
+        width *= rows
+        rows = 1
+    runs = parts_in(width, MR)
+    for panel in range(panels):
+        v = panel * vectors // panels
+        nv = <int> ((panel + 1) * vectors // panels - v)
+        for k in range(nv):
+            t.x[k] = f.transposed + (v + k) * LANES
+        for u in range(rows):
+            for i in range(runs):
+                mr = <int> ((i + 1) * width // runs - i * width // runs)
+                t.w = seen + u * b.pitch + i * width // runs
+                for k in range(nv):
+                    t.end[k] = sums + (u * width + i * width // runs) * f.lanes + (v + k) * LANES
+                    t.start[k] = b.buffer + (v + k) * LANES if first else t.end[k]
+                t.start_row = 0 if first else f.lanes
+                TILE_OF[nv - 1][mr - 1](t)
+
+
+cdef void make_images(
+    const Job *job, Filters *f, Py_ssize_t n, Py_ssize_t images, Py_ssize_t group
+) noexcept nogil:
+    """The outputs of some images, a block of channels r at a time."""
+    cdef Block *b = &f.b
+    cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, image, r, channels
+    cdef Py_ssize_t outputs = b.width * b.height * f.lanes
+    cdef const real *source = job.source + n * job.s_n + group * job.r * job.s_r
+    cdef const real *seen
+    for i in range(f.lanes):
+        b.buffer[i] = 0
+        if b.bias != NULL and b.m + i < b.m_end:
+            b.buffer[i] = b.bias[(b.m + i) * job.bias_step]
+    for i in range(parts):
+        r = i * job.r // parts
+        channels = (i + 1) * job.r // parts - r if f.taps > 0 else 0
+        f.t.steps = channels * f.taps
+        transpose_filters(job, f, r, channels)
+        for image in range(images):
+            seen = b.panel
+            if channels > 0 and b.seen != NULL:
+                seen = b.seen + (n + image) * job.s_n + (group * job.r + r) * job.s_r
+            elif channels > 0:
+                b.source = source + image * job.s_n
+                pack_panel(job, b, &f.panel, r, channels)
+            make_outputs(job, f, seen, b.sums + image * outputs, i == 0)
+
+
+cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
+    """The panel of the lattice, and its taps as a tile steps through them."""
+    cdef Block *b = &f.b
+    cdef Tile *t = &f.t
+    cdef Py_ssize_t i, folds
+    f.taps = b.rows.taps * b.columns.taps
+    b.seen = NULL
+    b.pitch = b.width
+    t.w_m = 1
+    t.end_row = f.lanes
+    if f.taps == 0:
+        return
+    b.source = job.source
+    choose_pitch(job, b)
+    lay_panel(job, b, &f.panel, 0, 0)
+    tap_offsets(job, b, &f.panel, 0, 0, 0, t)
+    folds = max(TABLE // f.taps, <Py_ssize_t> 1)
+    t.w_step = folds * (f.panel.channel if b.seen == NULL else job.s_r)
+    t.table = folds * f.taps
+    t.x_step = t.table * f.lanes
+    for i in range(t.table):  # sides exchanged: w of the tile is the panel, x the filters
+        f.across[i] = b.x_offset[i % f.taps] + i // f.taps * (t.w_step // folds)
+        f.along[i] = i * f.lanes
+    t.w_offset = f.across
+    t.x_offset = f.along
+
+
+cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
+    """Item: lattice, block of m, group, a few images."""
+    cdef Filters f
+    cdef Block *b = &f.b
+    cdef Py_ssize_t group, image, n, images, room = tables_of(job)
+    b.columns = job.columns[item % job.column_walks]
+    item //= job.column_walks
+    b.rows = job.rows[item % job.row_walks]
+    item //= job.row_walks
+    b.m = item % job.parts * NV * LANES
+    b.m_end = min(b.m + NV * LANES, job.m)
+    item //= job.parts
+    group = item % job.groups
+    n = item // job.groups * IMAGES
+    images = min(job.images - n, <Py_ssize_t> IMAGES)
+    f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
+    b.u = 0
+    b.v = 0
+    b.width = b.columns.count
+    b.height = b.rows.count
+    b.out = job.out + n * job.o_n + (group * job.m + b.m) * job.o_m
+    b.w = job.w + group * job.w_g
+    b.bias = job.bias
+    if b.bias != NULL:
+        b.bias += group * job.m * job.bias_step
+    b.x_offset = <Py_ssize_t *> memory
+    b.w_offset = b.x_offset + room
+    f.across = b.w_offset + room
+    f.along = f.across + room
+    b.buffer = <real *> align(<char *> (f.along + room))
+    b.sums = b.buffer + NV * LANES
+    f.transposed = b.sums + min(job.images, <Py_ssize_t> IMAGES) * job.vectors * LANES
+    b.panel = f.transposed + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
+    lay_filters(job, &f)
+    make_images(job, &f, n, images, group)
+    for image in range(images):
+        deliver_pixels(
+            b.out + image * job.o_n + b.rows.first * job.o_row + b.columns.first * job.o_column,
+            job.o_m, job.o_row * b.rows.step, job.o_column * b.columns.step,
+            b.sums + image * b.width * b.height * f.lanes, f.lanes, b.height, b.width,
+            b.m_end - b.m,
+        )
+
+
+cdef inline Py_ssize_t tables_of(const Job *job) noexcept nogil:
+    return max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
+
+
+cdef int correlate_filters(Job *job, const Layer *p) noexcept nogil:
+    cdef Py_ssize_t item, items, rows, columns, bytes
+    cdef char *scratch
+    job.band = job.rows[0].count
+    job.strip = job.columns[0].count
+    job.parts = parts_in(job.m, NV * LANES)
+    job.vectors = job.band * job.strip * NV
+    rows = span(job.rows, job.row_walks, job.tap_rows, job.band, True)
+    columns = span(job.columns, job.column_walks, job.tap_columns, job.strip, True)
+    bytes = aligned(
+        4 * tables_of(job) * sizeof(Py_ssize_t) + 64 + sizeof(real) * (
+            LANES * (NV + min(job.images, <Py_ssize_t> IMAGES) * job.vectors)
+            + min(job.depth, job.r) * (NV * LANES * job.tap_rows * job.tap_columns + rows * columns)
+            + columns + 4 * LANES
+        )
+    )
+    scratch = <char *> malloc(p.threads * bytes + 64)
+    if scratch == NULL:
+        return -1
+    items = (
+        parts_in(job.images, IMAGES) * job.groups * job.parts * job.row_walks * job.column_walks
+    )
+    if p.threads == 1:
+        for item in range(items):
+            filters_item(job, item, align(scratch))
+    else:
+        for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
+            filters_item(job, item, align(scratch) + threadid() * bytes)
+    free(scratch)
+    return 0
