@@ -191,7 +191,8 @@ def _fills_lanes_with_filters(
     Both are counted in steps of a vector for each element of W; a transpose costs 0.4 and, where
     taps lie between the channels, 1.2 (measured at 7 x 7 and 14 x 14).
     """
-    if made < 32 or rows * columns > 256:
+    panel = problem.x4 if not back else problem.y4
+    if made < 32 or rows * columns > 256 or panel[1] * panel[2] * panel[3] > 2**18:
         return False
     count = rows * columns + (rows - 1) * (problem.b > 1)
     as_positions = -(-count // 16)

@@ -3,12 +3,14 @@
 # The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
 # sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
 # [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the source.
-# So no lane is lost to planes smaller than a vector. Blocks of W are used for IMAGES images.
+# So no lane is lost to planes smaller than a vector.
 #
-# An item of work is one lattice of a few images of one group, and a block of channels m.
+# An item of work is one lattice of a few images of one group, and some of the blocks of m, which
+# share the panels and use each transposed block for all images.
 
 cdef enum:
     IMAGES = 8
+    PANELS = 1 << 19  # bytes of the panels of all images of an item, where they are several
 
 
 cdef struct Filters:
@@ -77,14 +79,13 @@ cdef void make_outputs(
 
 
 cdef void make_images(
-    const Job *job, Filters *f, Py_ssize_t n, Py_ssize_t images, Py_ssize_t group
+    const Job *job, Filters *f, const real *seen, Py_ssize_t images, Py_ssize_t image_step
 ) noexcept nogil:
     """The outputs of some images, a block of channels r at a time."""
     cdef Block *b = &f.b
     cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, image, r, channels
     cdef Py_ssize_t outputs = b.width * b.height * f.lanes
-    cdef const real *source = job.source + n * job.s_n + group * job.r * job.s_r
-    cdef const real *seen
+    cdef Py_ssize_t channel = f.panel.channel if b.seen == NULL else job.s_r
     for i in range(f.lanes):
         b.buffer[i] = 0
         if b.bias != NULL and b.m + i < b.m_end:
@@ -95,13 +96,9 @@ cdef void make_images(
         f.t.steps = channels * f.taps
         transpose_filters(job, f, r, channels)
         for image in range(images):
-            seen = b.panel
-            if channels > 0 and b.seen != NULL:
-                seen = b.seen + (n + image) * job.s_n + (group * job.r + r) * job.s_r
-            elif channels > 0:
-                b.source = source + image * job.s_n
-                pack_panel(job, b, &f.panel, r, channels)
-            make_outputs(job, f, seen, b.sums + image * outputs, i == 0)
+            make_outputs(
+                job, f, seen + image * image_step + r * channel, b.sums + image * outputs, i == 0
+            )
 
 
 cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
@@ -110,10 +107,10 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     cdef Tile *t = &f.t
     cdef Py_ssize_t i, folds
     f.taps = b.rows.taps * b.columns.taps
+    f.panel.channel = 0
     b.seen = NULL
     b.pitch = b.width
     t.w_m = 1
-    t.end_row = f.lanes
     if f.taps == 0:
         return
     b.source = job.source
@@ -123,35 +120,76 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     folds = max(TABLE // f.taps, <Py_ssize_t> 1)
     t.w_step = folds * (f.panel.channel if b.seen == NULL else job.s_r)
     t.table = folds * f.taps
-    t.x_step = t.table * f.lanes
     for i in range(t.table):  # sides exchanged: w of the tile is the panel, x the filters
         f.across[i] = b.x_offset[i % f.taps] + i // f.taps * (t.w_step // folds)
-        f.along[i] = i * f.lanes
     t.w_offset = f.across
     t.x_offset = f.along
 
 
-cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
-    """Item: lattice, block of m, group, a few images."""
+cdef const real *show_images(
+    const Job *job, Filters *f, Py_ssize_t n, Py_ssize_t images, Py_ssize_t group,
+    Py_ssize_t *image_step
+) noexcept nogil:
+    """What the lattice sees of some images, in place or in panels; and from image to image."""
+    cdef Block *b = &f.b
+    cdef Py_ssize_t image
+    cdef real *panels = b.panel
+    image_step[0] = job.s_n
+    if b.seen != NULL:
+        return b.seen + n * job.s_n + group * job.r * job.s_r
+    image_step[0] = job.r * f.panel.channel
+    if f.taps > 0:
+        for image in range(images):
+            b.source = job.source + (n + image) * job.s_n + group * job.r * job.s_r
+            pack_panel(job, b, &f.panel, 0, job.r)
+            b.panel += image_step[0]
+    return panels
+
+
+cdef void make_filters(
+    const Job *job, Filters *f, const real *seen, Py_ssize_t images, Py_ssize_t image_step
+) noexcept nogil:
+    """A block of m, for some images, from sums to the result."""
+    cdef Block *b = &f.b
+    cdef Py_ssize_t image, i
+    f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
+    f.t.end_row = f.lanes
+    f.t.x_step = f.t.table * f.lanes
+    for i in range(f.t.table if f.taps > 0 else 0):
+        f.along[i] = i * f.lanes
+    make_images(job, f, seen, images, image_step)
+    for image in range(images):
+        deliver_pixels(
+            b.out + image * job.o_n + b.m * job.o_m + b.rows.first * job.o_row
+            + b.columns.first * job.o_column,
+            job.o_m, job.o_row * b.rows.step, job.o_column * b.columns.step,
+            b.sums + image * b.width * b.height * f.lanes, f.lanes, b.height, b.width,
+            b.m_end - b.m,
+        )
+
+
+cdef void filters_item(
+    const Job *job, Py_ssize_t item, Py_ssize_t at_once, char *memory
+) noexcept nogil:
+    """Item: lattice, part of the blocks of m, group, a few images."""
     cdef Filters f
     cdef Block *b = &f.b
-    cdef Py_ssize_t group, image, n, images, room = tables_of(job)
+    cdef const real *seen
+    cdef Py_ssize_t group, part, n, images, step, room = tables_of(job), blocks, block
     b.columns = job.columns[item % job.column_walks]
     item //= job.column_walks
     b.rows = job.rows[item % job.row_walks]
     item //= job.row_walks
-    b.m = item % job.parts * NV * LANES
-    b.m_end = min(b.m + NV * LANES, job.m)
+    part = item % job.parts
     item //= job.parts
     group = item % job.groups
-    n = item // job.groups * IMAGES
-    images = min(job.images - n, <Py_ssize_t> IMAGES)
-    f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
+    n = item // job.groups * at_once
+    images = min(job.images - n, at_once)
     b.u = 0
     b.v = 0
     b.width = b.columns.count
     b.height = b.rows.count
-    b.out = job.out + n * job.o_n + (group * job.m + b.m) * job.o_m
+    b.out = job.out + n * job.o_n + group * job.m * job.o_m
     b.w = job.w + group * job.w_g
     b.bias = job.bias
     if b.bias != NULL:
@@ -162,17 +200,15 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     f.along = f.across + room
     b.buffer = <real *> align(<char *> (f.along + room))
     b.sums = b.buffer + NV * LANES
-    f.transposed = b.sums + min(job.images, <Py_ssize_t> IMAGES) * job.vectors * LANES
+    f.transposed = b.sums + at_once * job.vectors * LANES
     b.panel = f.transposed + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
     lay_filters(job, &f)
-    make_images(job, &f, n, images, group)
-    for image in range(images):
-        deliver_pixels(
-            b.out + image * job.o_n + b.rows.first * job.o_row + b.columns.first * job.o_column,
-            job.o_m, job.o_row * b.rows.step, job.o_column * b.columns.step,
-            b.sums + image * b.width * b.height * f.lanes, f.lanes, b.height, b.width,
-            b.m_end - b.m,
-        )
+    seen = show_images(job, &f, n, images, group, &step)
+    blocks = parts_in(job.m, NV * LANES)
+    for block in range(part * blocks // job.parts, (part + 1) * blocks // job.parts):
+        b.m = block * NV * LANES
+        b.m_end = min(b.m + NV * LANES, job.m)
+        make_filters(job, &f, seen, images, step)
 
 
 cdef inline Py_ssize_t tables_of(const Job *job) noexcept nogil:
@@ -180,32 +216,36 @@ cdef inline Py_ssize_t tables_of(const Job *job) noexcept nogil:
 
 
 cdef int correlate_filters(Job *job, const Layer *p) noexcept nogil:
-    cdef Py_ssize_t item, items, rows, columns, bytes
+    cdef Py_ssize_t item, items, at_once, panel, bytes
     cdef char *scratch
     job.band = job.rows[0].count
     job.strip = job.columns[0].count
-    job.parts = parts_in(job.m, NV * LANES)
     job.vectors = job.band * job.strip * NV
-    rows = span(job.rows, job.row_walks, job.tap_rows, job.band, True)
-    columns = span(job.columns, job.column_walks, job.tap_columns, job.strip, True)
+    panel = job.r * span(job.rows, job.row_walks, job.tap_rows, job.band, True) * span(
+        job.columns, job.column_walks, job.tap_columns, job.strip, True
+    )
+    at_once = PANELS // max(panel * <Py_ssize_t> sizeof(real), <Py_ssize_t> 1)
+    at_once = max(min(min(at_once, job.images), <Py_ssize_t> IMAGES), <Py_ssize_t> 1)
     bytes = aligned(
         4 * tables_of(job) * sizeof(Py_ssize_t) + 64 + sizeof(real) * (
-            LANES * (NV + min(job.images, <Py_ssize_t> IMAGES) * job.vectors)
-            + min(job.depth, job.r) * (NV * LANES * job.tap_rows * job.tap_columns + rows * columns)
-            + columns + 4 * LANES
+            LANES * (NV + at_once * job.vectors) + at_once * panel
+            + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
+            + span(job.columns, job.column_walks, job.tap_columns, job.strip, False) + 4 * LANES
         )
     )
     scratch = <char *> malloc(p.threads * bytes + 64)
     if scratch == NULL:
         return -1
-    items = (
-        parts_in(job.images, IMAGES) * job.groups * job.parts * job.row_walks * job.column_walks
+    items = parts_in(job.images, at_once) * job.groups * job.row_walks * job.column_walks
+    job.parts = min(
+        parts_in(4 * p.threads, items) if p.threads > 1 else 1, parts_in(job.m, NV * LANES)
     )
+    items *= job.parts
     if p.threads == 1:
         for item in range(items):
-            filters_item(job, item, align(scratch))
+            filters_item(job, item, at_once, align(scratch))
     else:
         for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
-            filters_item(job, item, align(scratch) + threadid() * bytes)
+            filters_item(job, item, at_once, align(scratch) + threadid() * bytes)
     free(scratch)
     return 0
