@@ -113,7 +113,8 @@ def conv2d(
         bias = _as_bias(bias, problem.filters, problem.rank, dtype)
     threads = _threads(num_threads)
     strided = not problem.plane
-    x, w = readable(apart(x, out), dtype, strided), readable(apart(w, out), dtype, strided=True)
+    x = readable(apart(x, out), dtype, strided, narrow=problem.plane)
+    w = readable(apart(w, out), dtype, strided=True)
     result = Result(problem.y_shape, dtype, out, strided)
     if problem.plane:
         planar.forward(problem, x, w, bias, make_plan(problem, "forward", threads), result)
@@ -402,7 +403,8 @@ def _deliver_input(
     if out is not None:
         check_out(out, problem.x_shape, dtype)
     threads = _threads(num_threads)
-    w, dy = readable(apart(w, out), dtype, strided=True), readable(apart(dy, out), dtype, strided)
+    w = readable(apart(w, out), dtype, strided=True)
+    dy = readable(apart(dy, out), dtype, strided, narrow=problem.plane and bias is None)
     result = Result(problem.x_shape, dtype, out, strided)
     if problem.plane and bias is None:
         planar.input_gradient(problem, w, dy, make_plan(problem, "input", threads), result)

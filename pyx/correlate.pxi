@@ -14,8 +14,8 @@ cdef enum:
     GROUP = 16  # filter rows whose products are summed before they join the others
     PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
     WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
-    CHUNK_OF_X = 256  # columns of Y that a copy of whole rows serves; whole tiles
-    BYTES_OF_X = 1 << 14  # of such a copy, for it to stay in L1
+    CHUNK_OF_X = 1024  # columns of Y that a copy of whole rows serves; whole tiles
+    BYTES_OF_X = 1 << 17  # of such a copy, for it to stay in L2
 
 
 cdef struct Strip:
@@ -251,7 +251,7 @@ cdef Layout lay_out(Plane *p) noexcept nogil:
     cdef Py_ssize_t outside = max(p.left, p.ow - (p.n + p.left - p.b + 1))
     cut.edge = vectors_in(max(outside, <Py_ssize_t> 0))
     columns = cut.edge * LANES
-    cut.whole = columns > PADDED or columns > 0 and p.ow <= WHOLE or 2 * columns + LANES > p.ow
+    cut.whole = p.x_kind != AS_IT_IS or columns > PADDED or columns > 0 and p.ow <= WHOLE or 2 * columns + LANES > p.ow
     if cut.whole:
         columns = vectors_in(min(p.ow, <Py_ssize_t> CHUNK_OF_X)) * LANES + p.b - 1 + LANES
         cut.half = 0
@@ -364,10 +364,16 @@ cdef void band_from_copies(
         columns = min(p.ow - begin, <Py_ssize_t> CHUNK_OF_X)
         k = vectors_in(columns)
         begin_last = (k - last_vectors(k)) * LANES
-        copy_padded(
-            memory.padded, cut.pitch, memory.copies, memory.rows, met,
-            p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
-        )
+        if p.x_kind != AS_IT_IS:
+            convert_padded(
+                p, memory.padded, cut.pitch, memory.copies, memory.rows, met,
+                begin - p.left, columns + p.b - 1,
+            )
+        else:
+            copy_padded(
+                memory.padded, cut.pitch, memory.copies, memory.rows, met,
+                p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
+            )
         for tile in range(parts_in(rows, MR)):
             s.rows = memory.copies + tile * MR
             s.y = y + tile * MR * s.y_pitch + begin

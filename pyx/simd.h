@@ -80,6 +80,27 @@ static inline vec load(const real *p)
 #endif
     return t;
 }
+/* A float16 by its bits: its exponent is 112 less than that of a float32. */
+static inline float half(uint16_t bits)
+{
+    union { uint32_t bits; float value; } f = { (uint32_t)(bits & 0x7fff) << 13 };
+    f.value *= 0x1p112f;
+    f.bits |= (f.value >= 65536.0f ? 0x7f800000u : 0) | (uint32_t)(bits & 0x8000) << 16;
+    return f.value;
+}
+/* The nearest float16, to even where two are; written without branches, for loops of vectors. */
+static inline uint16_t to_half(float value)
+{
+    union { float value; uint32_t bits; } f = { value }, small;
+    uint32_t sign = f.bits >> 16 & 0x8000, odd = f.bits >> 13 & 1, bits;
+    f.bits &= 0x7fffffff;
+    small = f;
+    small.value += 0.5f; /* below 2^-14 its last bit is that of a float16 there */
+    bits = f.bits < 0x38800000 ? small.bits - 0x3f000000 : (f.bits - 0x37fff001 + odd) >> 13;
+    bits = f.bits >= 0x47800000 ? 0x7c00 : bits;
+    bits = f.bits > 0x7f800000 ? 0x7e00 : bits;
+    return (uint16_t)(bits | sign);
+}
 /* The empty asm keeps a sum in one register, where gcc would move it about. */
 static inline vec add_product(vec sum, vec a, vec b)
 {
