@@ -271,6 +271,7 @@ cdef total row_dot(const real *x, const real *y, Py_ssize_t count, int y_moves) 
 
 
 include "correlate.pxi"
+include "correlate_rows.pxi"
 include "weight.pxi"
 include "depthwise.pxi"
 
