@@ -3,7 +3,8 @@
 # The columns whose windows leave X are read from padded copies, in pairs of a left and a right
 # vector: copies of a row of tiles are made before its other tiles, so that they have left the
 # store buffer when they are read. Of a narrow plane, and of one whose type is converted, all
-# columns are read from copies of a band of rows, chunk by chunk. Each thread writes rows of its own.
+# columns are read from copies of a band of rows, a chunk at a time. Each thread writes rows of its
+# own.
 
 cdef enum:
     PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
