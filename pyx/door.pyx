@@ -12,7 +12,6 @@ cimport numpy as cnp
 
 from kernels cimport (
     AS_IT_IS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8, UINT16,
-    AS_IT_IS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8, UINT16,
     ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane, PlaneSet
 )
 
