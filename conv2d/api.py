@@ -24,6 +24,8 @@ from .problem import (
 )
 from .threads import check_threads, get_num_threads
 
+ONE, SAME, ZEROS, AUTO = 1, "same", "zeros", "auto"  # the settings of a plain call
+
 
 class Gradients(NamedTuple):
     """What `conv2d_backward` returns; None for what was not asked for."""
@@ -454,16 +456,20 @@ def _plain(
     out: object,
     num_threads: int | None,
 ) -> bool:
-    """Whether nothing but the arrays was given."""
+    """Whether nothing but the arrays was given.
+
+    By identity, which is what a call of a microsecond has time for: other ways of saying the same
+    take the general road.
+    """
     return (
-        type(stride) is type(dilation) is type(groups) is int
-        and stride == dilation == groups == 1
-        and type(padding) is str
-        and padding == "same"
-        and padding_mode == "zeros"
-        and algorithm == "auto"
-        and out is None
+        out is None
         and num_threads is None
+        and stride is ONE
+        and padding is SAME
+        and dilation is ONE
+        and groups is ONE
+        and padding_mode is ZEROS
+        and algorithm is AUTO
     )
 
 
