@@ -121,7 +121,8 @@ class Result:
     def write(self, where: tuple[slice, ...], block: Array) -> None:
         """Put a block that a kernel has computed where it belongs, rounded or wrapped once."""
         to = self.array[where]
-        if to.dtype == np.float16 and block.ndim == to.ndim == 2 and _is_direct(to):
+        half = to.dtype == np.float16 and block.dtype == FLOAT32
+        if half and block.ndim == to.ndim == 2 and _is_direct(to):
             _door.round_to_half(block, to)
             return
         typed = block.view(self.dtype) if block.itemsize == self.dtype.itemsize else block
