@@ -298,7 +298,6 @@ def planes(
     )
 
 
-
 cdef void lay_layer(
     Layer *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias, problem, plan
 ) except *:
