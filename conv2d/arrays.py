@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _door
 from .plan import CHUNK
 from .problem import TYPE_NAMES, Array, Shape
 
@@ -39,13 +40,22 @@ def kernel_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return UINT64 if dtype.itemsize == 8 else UINT32
 
 
-def readable(array: Array, dtype: np.dtype[Any], strided: bool = False) -> Array:
+# Types that the kernels of another type convert a band of rows at a time from.
+CONVERTED = {"float32": "bBhHe", "float64": "bBhHiIef", "uint32": "bBhH", "uint64": "bBhHiI"}
+
+
+def readable(
+    array: Array, dtype: np.dtype[Any], strided: bool = False, narrow: bool = False
+) -> Array:
     """The array in the type that kernels compute `dtype` in; a copy only where it must be.
 
-    It is a plane whose rows have to be contiguous, or `strided` of any rank.
+    It is a plane whose rows have to be contiguous, or `strided` of any rank. A `narrow` one stays
+    of a type that kernels convert.
     """
     kernel = kernel_type(dtype)
-    if array.dtype != kernel:
+    if narrow and array.dtype.char in CONVERTED[kernel.name] and array.dtype.isnative:
+        pass
+    elif array.dtype != kernel:
         array = array.astype(dtype.newbyteorder("="), copy=False)
         same_size = array.dtype.itemsize == kernel.itemsize
         array = array.view(kernel) if same_size else array.astype(kernel)
@@ -110,6 +120,11 @@ class Result:
 
     def write(self, where: tuple[slice, ...], block: Array) -> None:
         """Put a block that a kernel has computed where it belongs, rounded or wrapped once."""
+        to = self.array[where]
+        half = to.dtype == np.float16 and block.dtype == FLOAT32
+        if half and block.ndim == to.ndim == 2 and _is_direct(to):
+            _door.round_to_half(block, to)
+            return
         typed = block.view(self.dtype) if block.itemsize == self.dtype.itemsize else block
         with np.errstate(all="ignore"):  # kernels do not warn of overflow, nor does this
             self.array[where] = typed.astype(self.dtype, copy=False)

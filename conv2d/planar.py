@@ -29,12 +29,12 @@ def input_gradient(problem: Problem, w: Array, dy: Array, plan: Plan, result: Re
         _correlate(dy, flipped, None, top, left, 0, plan, result)
         return
     for i, j in result.blocks():
-        total = np.zeros((i.stop - i.start, j.stop - j.start), dy.dtype)
+        total = np.zeros((i.stop - i.start, j.stop - j.start), w.dtype)
         for r, to_rows in sources(problem.top, problem.height, problem.bottom, problem.mode, i):
             for c, to_columns in sources(
                 problem.left, problem.width, problem.right, problem.mode, j
             ):
-                part = Result((r.stop - r.start, c.stop - c.start), dy.dtype, None)
+                part = Result((r.stop - r.start, c.stop - c.start), w.dtype, None)
                 _correlate(dy, flipped, None, top - r.start, left - c.start, 0, plan, part)
                 fold(part.array, to_rows, to_columns, total)
         result.write((i, j), total)
@@ -68,19 +68,21 @@ def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
 def _correlate(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
 ) -> None:
-    """X with W of any size into any result, each a block at a time where need be."""
+    """X, maybe of a narrower type, with W of any size into any result, in blocks where need be."""
     if result.array.size == 0:
         return
+    if x.dtype != w.dtype and w.dtype.kind == "f" and not np.isfinite(w).all():
+        x = x.astype(w.dtype)  # such filters take a road of their own
     taps = list(_filter_blocks(*w.shape))
     if result.direct is not None and len(taps) == 1:
         _door.correlate(x, w, result.direct, b, top, left, mode, plan)
         return
     for i, j in result.blocks():
         shape = i.stop - i.start, j.stop - j.start
-        total = np.empty(shape, x.dtype)
+        total = np.empty(shape, w.dtype)
         for p, q in taps:
             first = p.start == q.start == 0
-            block = total if first else np.empty(shape, x.dtype)
+            block = total if first else np.empty(shape, w.dtype)
             above, before = top - i.start - p.start, left - j.start - q.start
             _door.correlate(x, w[p, q], block, b if first else None, above, before, mode, plan)
             if not first:

@@ -11,7 +11,8 @@ from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
 from kernels cimport (
-    MAX_FILTER, ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane, PlaneSet
+    AS_IT_IS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8, UINT16,
+    ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane, PlaneSet
 )
 
 cdef extern from *:
@@ -153,20 +154,45 @@ cdef int element_of(cnp.ndarray array) except -1:
     raise TypeError(f"no kernel for {array.dtype}")
 
 
+cdef int kind_of(cnp.ndarray array) except -1:
+    """What a kernel of a wider type converts elements from."""
+    cdef int kind = cnp.PyArray_TYPE(array)
+    if kind == cnp.NPY_INT8:
+        return INT8
+    if kind == cnp.NPY_UINT8:
+        return UINT8
+    if kind == cnp.NPY_INT16:
+        return INT16
+    if kind == cnp.NPY_UINT16:
+        return UINT16
+    if kind == cnp.NPY_INT32:
+        return INT32
+    if kind == cnp.NPY_UINT32:
+        return SOURCE_UINT32
+    if kind == cnp.NPY_FLOAT16:
+        return FLOAT16
+    if kind == cnp.NPY_FLOAT32:
+        return SOURCE_FLOAT32
+    raise TypeError(f"no kernel for {array.dtype}")
+
+
 cdef void lay(
     Plane *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left
 ) noexcept:
     """Pointers, sizes and pitches of three planes, whose rows are contiguous in x and y."""
     cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
     p.x = cnp.PyArray_DATA(x)
+    p.x_kind = AS_IT_IS
     p.m = cnp.PyArray_DIM(x, 0)
     p.n = cnp.PyArray_DIM(x, 1)
     p.x_pitch = cnp.PyArray_STRIDE(x, 0) // size
+    size = cnp.PyArray_ITEMSIZE(w)
     p.w = cnp.PyArray_DATA(w)
     p.a = cnp.PyArray_DIM(w, 0)
     p.b = cnp.PyArray_DIM(w, 1)
     p.w_row = cnp.PyArray_STRIDE(w, 0) // size
     p.w_col = cnp.PyArray_STRIDE(w, 1) // size
+    size = cnp.PyArray_ITEMSIZE(y)
     p.y = cnp.PyArray_DATA(y)
     p.oh = cnp.PyArray_DIM(y, 0)
     p.ow = cnp.PyArray_DIM(y, 1)
@@ -184,14 +210,19 @@ def correlate(
     cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias,
     Py_ssize_t top, Py_ssize_t left, int mode, plan
 ):
-    """Y from X and W (up to MAX_FILTER a side, any strides), on top of a bias or of None."""
+    """Y from X and W (up to MAX_FILTER a side, any strides), on top of a bias or of None.
+
+    X may have a narrower type than W and Y.
+    """
     cdef Plane p
     lay(&p, x, w, y, top, left)
+    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(w):
+        p.x_kind = kind_of(x)
     p.mode = mode
     _, p.band, p.strip, p.threads = plan
     if bias is not None:
         p.bias = cnp.PyArray_DATA(bias)
-    run_plane(tables[element_of(x)].correlate, &p)
+    run_plane(tables[element_of(w)].correlate, &p)
 
 
 def weight(
@@ -227,6 +258,13 @@ def shift(cnp.ndarray x, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
     run_plane(tables[element_of(x)].shift, &p)
 
 
+def round_to_half(cnp.ndarray x, cnp.ndarray y):
+    """Y, of float16, from X, of float32; the rows of both are contiguous."""
+    cdef Plane p
+    lay(&p, x, x, y, 0, 0)
+    run_plane(tables[element_of(x)].round_to_half, &p)
+
+
 # ---------------------------------------------------------------- layers
 
 
@@ -258,7 +296,6 @@ def planes(
         <Work> (table.correlate_set if direction == "forward" else table.weight_set), &s,
         &s.threads, 2.0 * y.size * s.plane.a * s.plane.b,
     )
-
 
 
 cdef void lay_layer(

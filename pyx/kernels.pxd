@@ -4,11 +4,16 @@ cdef enum:
     ZEROS, EDGE, REFLECT, SYMMETRIC, WRAP  # what stands outside X: the padding modes of numpy.pad
 
 cdef enum:
+    # What `correlate` converts elements of X from.
+    AS_IT_IS, INT8, UINT8, INT16, UINT16, INT32, SOURCE_UINT32, FLOAT16, SOURCE_FLOAT32
+
+cdef enum:
     MAX_FILTER = 64  # rows or columns of W in one call of `correlate` or `weight`
 
 cdef struct Plane:
     # Sizes and pitches are in elements. Y[i, j] sees W[p, q] at X[i - top + p, j - left + q].
     const void *x
+    int x_kind
     Py_ssize_t m, n, x_pitch
     void *w
     Py_ssize_t a, b, w_row, w_col
@@ -37,6 +42,7 @@ cdef struct Kernels:
     Kernel add_up     # W (1 x 1) from Y: the gradient of the bias
     Kernel dot        # Y (1 x 1) from X and W
     Kernel shift      # Y from X moved by (-top, -left)
+    Kernel round_to_half  # Y of float16 from X
 
 cdef enum:
     POSITIONS, PLANES, FILTERS  # in the lanes: positions, planes that see one each, filters

@@ -9,7 +9,12 @@ from cython.parallel cimport prange
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from kernels cimport EDGE, MAX_FILTER, SYMMETRIC, WRAP, ZEROS, Kernels, Plane, PlaneSet
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t
+
+from kernels cimport (
+    AS_IT_IS, EDGE, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_UINT32, SYMMETRIC, UINT8,
+    UINT16, WRAP, ZEROS, Kernels, Plane, PlaneSet
+)
 
 
 cdef extern from "simd.h" nogil:
@@ -22,6 +27,8 @@ cdef extern from "simd.h" nogil:
     void store(real *, vec)
     vec splat(real)
     vec add_product(vec, vec, vec)
+    float half(uint16_t)
+    uint16_t to_half(float)
 
 
 cdef inline Py_ssize_t parts_in(Py_ssize_t count, Py_ssize_t size) noexcept nogil:
@@ -134,12 +141,93 @@ cdef void point_at_rows(
 ) noexcept nogil:
     """rows[r] = the row of X that stands at first + r, NULL where that is a row of zeros."""
     cdef Py_ssize_t r, i
+    cdef Py_ssize_t pitch = p.x_pitch * bytes_of(p.x_kind)
     for r in range(count):
         i = source(first + r, p.m, p.mode)
         if i < 0:
             rows[r] = NULL
         else:
-            rows[r] = <const real *> p.x + i * p.x_pitch
+            rows[r] = <const real *> (<const char *> p.x + i * pitch)
+
+
+# ---------------------------------------------------------------- elements of another type
+
+
+ctypedef fused element:
+    int8_t
+    uint8_t
+    int16_t
+    uint16_t
+    int32_t
+    uint32_t
+    float
+
+
+cdef inline Py_ssize_t bytes_of(int kind) noexcept nogil:
+    if kind == AS_IT_IS:
+        return sizeof(real)
+    if kind <= UINT8:
+        return 1
+    return 2 if kind <= UINT16 or kind == FLOAT16 else 4
+
+
+cdef inline void convert(real *to, const element *row, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(count):
+        to[k] = <real> row[k]
+
+
+cdef void convert_row(
+    real *to, const void *row, Py_ssize_t first, Py_ssize_t count, int kind
+) noexcept nogil:
+    """Elements of a row from `first` on."""
+    cdef Py_ssize_t k
+    if kind == INT8:
+        convert(to, <const int8_t *> row + first, count)
+    elif kind == UINT8:
+        convert(to, <const uint8_t *> row + first, count)
+    elif kind == INT16:
+        convert(to, <const int16_t *> row + first, count)
+    elif kind == UINT16:
+        convert(to, <const uint16_t *> row + first, count)
+    elif kind == INT32:
+        convert(to, <const int32_t *> row + first, count)
+    elif kind == SOURCE_UINT32:
+        convert(to, <const uint32_t *> row + first, count)
+    elif kind == FLOAT16:
+        for k in range(count):
+            to[k] = <real> half((<const uint16_t *> row)[first + k])
+    else:
+        convert(to, <const float *> row + first, count)
+
+
+cdef void convert_padded(
+    const Plane *p, real *to, Py_ssize_t pitch, const real **copies, const real **rows,
+    Py_ssize_t row_count, Py_ssize_t first, Py_ssize_t count
+) noexcept nogil:
+    """`copy_padded` of rows whose elements are of another type."""
+    cdef Py_ssize_t low = min(max(-first, 0), count), high = max(min(p.n - first, count), low)
+    cdef Py_ssize_t r
+    for r in range(row_count):
+        if rows[r] == NULL:
+            continue
+        copies[r] = to
+        convert_row(to + low, rows[r], first + low, high - low, p.x_kind)
+        convert_padding(p, to, rows[r], first, 0, low)
+        convert_padding(p, to, rows[r], first, high, count)
+        to += pitch
+
+
+cdef inline void convert_padding(
+    const Plane *p, real *to, const real *row, Py_ssize_t first, Py_ssize_t begin, Py_ssize_t end
+) noexcept nogil:
+    cdef Py_ssize_t k, i
+    for k in range(begin, end):
+        i = source(first + k, p.n, p.mode)
+        if i < 0:
+            to[k] = 0
+        else:
+            convert_row(to + k, row, i, 1, p.x_kind)
 
 
 # ---------------------------------------------------------------- in every kernel
@@ -183,6 +271,7 @@ cdef total row_dot(const real *x, const real *y, Py_ssize_t count, int y_moves) 
 
 
 include "correlate.pxi"
+include "correlate_rows.pxi"
 include "weight.pxi"
 include "depthwise.pxi"
 
@@ -246,6 +335,19 @@ cdef int shift(const Plane *p) noexcept nogil:
     return 0
 
 
+cdef int round_to_half(const Plane *p) noexcept nogil:
+    """Y, of float16, from X of the same shape."""
+    cdef Py_ssize_t i, j
+    cdef const real *x
+    cdef uint16_t *y
+    for i in range(p.oh):
+        x = <const real *> p.x + i * p.x_pitch
+        y = <uint16_t *> p.y + i * p.y_pitch
+        for j in range(p.ow):
+            y[j] = to_half(<float> x[j])
+    return 0
+
+
 cdef Kernels KERNELS
 KERNELS.correlate_set = correlate_set
 KERNELS.weight_set = weight_set
@@ -254,5 +356,6 @@ KERNELS.weight = weight
 KERNELS.add_up = add_up
 KERNELS.dot = dot
 KERNELS.shift = shift
+KERNELS.round_to_half = round_to_half
 
 kernels = PyCapsule_New(&KERNELS, "conv2d.kernels", NULL)

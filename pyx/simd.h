@@ -4,6 +4,7 @@
 #define CONV2D_SIMD_H
 
 #include <stdint.h>
+#include <string.h>
 
 #if CONV2D_ELEMENT == 0
 typedef float real;
@@ -79,6 +80,28 @@ static inline vec load(const real *p)
     __asm__("" : KEEP(t));
 #endif
     return t;
+}
+/* Between float16 and float32, whose exponents differ by 112: without branches, for loops of vectors. */
+static CYTHON_INLINE uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
+static CYTHON_INLINE float float_of(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
+static CYTHON_INLINE float half(uint16_t h)
+{
+    float value = float_of((uint32_t)(h & 0x7fff) << 13) * 0x1p112f;
+    uint32_t infinite = value >= 65536.0f ? 0x7f800000u : 0;
+    return float_of(bits_of(value) | infinite | (uint32_t)(h & 0x8000) << 16);
+}
+/* The nearest float16, the even one of two. */
+static CYTHON_INLINE uint16_t to_half(float value)
+{
+    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, odd = bits >> 13 & 1;
+    uint32_t size = bits & 0x7fffffff;
+    uint32_t small = bits_of(float_of(size) + 0.5f) - 0x3f000000; /* below 2^-14 these are its bits */
+    uint32_t is_small = -(uint32_t)(size < 0x38800000), is_large = -(uint32_t)(size >= 0x47800000);
+    uint32_t is_nan = size > 0x7f800000;
+    uint32_t h = (size - 0x37fff001 + odd) >> 13;
+    h = (h & ~is_small) | (small & is_small); /* gcc 12 makes branches of ?: here */
+    h = (h & ~is_large) | (0x7c00 & is_large) | is_nan << 9;
+    return (uint16_t)(h | sign);
 }
 /* The empty asm keeps a sum in one register, where gcc would move it about. */
 static inline vec add_product(vec sum, vec a, vec b)

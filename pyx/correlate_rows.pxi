@@ -1,0 +1,283 @@
+# Rows of tiles of `correlate.pxi`, and who works on them
+#
+# The columns whose windows leave X are read from padded copies, in pairs of a left and a right
+# vector: copies of a row of tiles are made before its other tiles, so that they have left the
+# store buffer when they are read. Of a narrow plane, and of one whose type is converted, all
+# columns are read from copies of a band of rows, a chunk at a time. Each thread writes rows of its
+# own.
+
+cdef enum:
+    PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
+    WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
+    CHUNK_OF_X = 1024  # columns of Y that a copy of whole rows serves; whole tiles
+    BYTES_OF_X = 1 << 17  # of such a copy, for it to stay in L2
+
+
+cdef inline Py_ssize_t last_vectors(Py_ssize_t vectors) noexcept nogil:
+    """How many of so many vectors the last tile of a row takes: not one, which wastes loads."""
+    cdef Py_ssize_t last = (vectors - 1) % NV + 1
+    return 2 if last == 1 and vectors > NV > 2 else last
+
+
+cdef inline void interior(const Strip *s, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """A row of tiles over columns of X whose windows lie inside X, at least a vector or none."""
+    cdef Tiles *of_vectors = TILES[s.a > GROUP]
+    cdef Py_ssize_t vectors = vectors_in(end - begin), last = last_vectors(vectors), j
+    if vectors == 0:
+        return
+    j = of_vectors[NV](s, begin, begin + (vectors - last) * LANES)
+    vectors -= last + (j - begin) // LANES
+    if vectors > 0:
+        j = of_vectors[vectors](s, j, j + vectors * LANES)
+    if end - last * LANES < begin:  # no room to overlap what is on the left
+        if last > 1:
+            j = of_vectors[last - 1](s, j, j + (last - 1) * LANES)
+        last = 1
+    of_vectors[last](s, end - last * LANES, end)
+
+
+cdef struct Layout:
+    # How one call of `correlate` cuts the columns, and what one thread needs for it.
+    Py_ssize_t edge  # vectors on either side that are read from a padded copy
+    bint whole  # whether all columns are
+    Py_ssize_t half, pitch, height  # of the copy: columns a side, columns, rows
+    Py_ssize_t rows  # of X, in a band
+    Py_ssize_t bytes
+
+
+cdef struct Memory:
+    # Where one thread keeps what `Layout` counts.
+    const real **rows
+    const real **copies
+    real *padded
+    real *bounce  # MR x NV vectors
+    real *w
+
+
+cdef Layout lay_out(Plane *p) noexcept nogil:
+    cdef Layout cut
+    cdef Py_ssize_t columns, fitting, line = 64 // sizeof(real)
+    cdef Py_ssize_t outside = max(p.left, p.ow - (p.n + p.left - p.b + 1))
+    cut.edge = vectors_in(max(outside, <Py_ssize_t> 0))
+    columns = cut.edge * LANES
+    cut.whole = (
+        p.x_kind != AS_IT_IS or columns > PADDED or columns > 0 and p.ow <= WHOLE
+        or 2 * columns + LANES > p.ow
+    )
+    if cut.whole:
+        columns = vectors_in(min(p.ow, <Py_ssize_t> CHUNK_OF_X)) * LANES + p.b - 1 + LANES
+        cut.half = 0
+        cut.pitch = (parts_in(columns, line) // 2 * 2 + 1) * line  # odd: in cache sets apart
+        fitting = BYTES_OF_X // (cut.pitch * <Py_ssize_t> sizeof(real)) - p.a + 1
+        p.band = min(p.band, max(fitting // MR, <Py_ssize_t> 2) * MR)
+    else:
+        cut.half = vectors_in(columns + p.b - 1) * LANES + LANES
+        cut.pitch = 2 * cut.half
+    cut.rows = (p.band + MR + p.a + 7) // 8 * 8  # keeps what follows the pointers aligned
+    cut.height = cut.rows if cut.whole else (MR + p.a + 7) // 8 * 8
+    cut.bytes = aligned(
+        (cut.rows + cut.height) * sizeof(void *)
+        + sizeof(real) * (cut.height * cut.pitch + MR * NV * LANES + LANES + p.a * p.b)
+    )
+    return cut
+
+
+cdef Memory memory_at(const Layout *cut, char *scratch) noexcept nogil:
+    cdef Memory memory
+    memory.rows = <const real **> scratch
+    memory.copies = memory.rows + cut.rows
+    memory.padded = <real *> (memory.copies + cut.height)
+    memory.bounce = memory.padded + cut.height * cut.pitch + LANES
+    memory.w = memory.bounce + MR * NV * LANES
+    return memory
+
+
+cdef void copy_edges(
+    const Plane *p, const Layout *cut, const Memory *memory, const real **rows
+) noexcept nogil:
+    """Padded copies of the columns on both sides, for a row of tiles."""
+    cdef Py_ssize_t r, met = MR + p.a - 1, columns = cut.edge * LANES
+    cdef const real *end = end_of(p.x, p.m, p.n, p.x_pitch)
+    for r in range(met):
+        memory.copies[r] = NULL
+    copy_padded(
+        memory.padded, cut.pitch, memory.copies, rows, met,
+        p.n, -p.left, columns + p.b - 1, p.mode, end,
+    )
+    copy_padded(
+        memory.padded + cut.half, cut.pitch, memory.copies, rows, met,
+        p.n, p.ow - columns - p.left, columns + p.b - 1, p.mode, end,
+    )
+    for r in range(met):
+        if memory.copies[r] != NULL:
+            memory.copies[r] = memory.copies[r] - cut.half
+
+
+cdef void band_in_place(
+    const Plane *p, const Layout *cut, Strip *s, Py_ssize_t rows, const Memory *memory
+) noexcept nogil:
+    """A band of rows of Y from X where it lies, and the columns on both sides from copies."""
+    cdef real *y = s.y
+    cdef Py_ssize_t strip, tile, i, begin, end, columns = cut.edge * LANES
+    s.x_step = cut.half
+    s.y_step = p.ow - columns
+    for strip in range(max(parts_in(p.ow - 2 * columns, p.strip), <Py_ssize_t> 1)):
+        begin = columns - p.left + strip * p.strip
+        end = min(begin + p.strip, p.ow - columns - p.left)
+        for tile in range(parts_in(rows, MR)):
+            i = tile * MR
+            s.live = min(rows - i, <Py_ssize_t> MR)
+            if strip == 0 and columns > 0:  # long before they are read
+                copy_edges(p, cut, memory, memory.rows + i)
+            s.rows = memory.rows + i
+            s.y = y + i * s.y_pitch + p.left
+            interior(s, begin, end)
+            if strip == 0 and columns > 0:
+                s.rows = memory.copies
+                s.y = y + i * s.y_pitch
+                TILES[s.a > GROUP][0](s, 0, columns)
+
+
+cdef void last_tile(
+    const Plane *p, Strip *s, Py_ssize_t j, Py_ssize_t columns, const real *y_end, real *bounce
+) noexcept nogil:
+    """The tile at the end of a row of tiles, which may store past the end of a row.
+
+    What it spoils is stored later; where nothing may be spoilt, it is stored by way of `bounce`.
+    """
+    cdef Py_ssize_t vectors = vectors_in(columns), t, k
+    cdef Tiles tiles_of = TILES[s.a > GROUP][vectors]
+    cdef real *y = s.y
+    cdef real *last = y + (s.live - 1) * s.y_pitch + j
+    if columns == vectors * LANES or s.y_pitch == p.ow and last + vectors * LANES <= y_end:
+        tiles_of(s, j, j + vectors * LANES)
+        return
+    s.y = bounce - j
+    s.y_pitch = NV * LANES
+    tiles_of(s, j, j + vectors * LANES)
+    s.y = y
+    s.y_pitch = p.y_pitch
+    for t in range(s.live):
+        for k in range(columns):
+            y[t * p.y_pitch + j + k] = bounce[t * NV * LANES + k]
+
+
+cdef void band_from_copies(
+    const Plane *p, const Layout *cut, Strip *s, Py_ssize_t rows, const Memory *memory,
+    const real *y_end
+) noexcept nogil:
+    """A band of rows of Y from padded copies, from the right to the left for `last_tile`."""
+    cdef real *y = s.y
+    cdef Py_ssize_t chunk, tile, begin, columns, begin_last, j, k, met = rows + p.a - 1
+    for k in range(met + MR):
+        memory.copies[k] = NULL
+    for chunk in range(parts_in(p.ow, CHUNK_OF_X) - 1, -1, -1):
+        begin = chunk * CHUNK_OF_X
+        columns = min(p.ow - begin, <Py_ssize_t> CHUNK_OF_X)
+        k = vectors_in(columns)
+        begin_last = (k - last_vectors(k)) * LANES
+        if p.x_kind != AS_IT_IS:
+            convert_padded(
+                p, memory.padded, cut.pitch, memory.copies, memory.rows, met,
+                begin - p.left, columns + p.b - 1,
+            )
+        else:
+            copy_padded(
+                memory.padded, cut.pitch, memory.copies, memory.rows, met,
+                p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
+            )
+        for tile in range(parts_in(rows, MR)):
+            s.rows = memory.copies + tile * MR
+            s.y = y + tile * MR * s.y_pitch + begin
+            s.live = min(rows - tile * MR, <Py_ssize_t> MR)
+            last_tile(p, s, begin_last, columns - begin_last, y_end, memory.bounce)
+            j = TILES[s.a > GROUP][NV](s, 0, begin_last)
+            if j < begin_last:
+                TILES[s.a > GROUP][(begin_last - j) // LANES](s, j, begin_last)
+
+
+cdef void correlate_rows(
+    const Plane *p, const Layout *cut, Py_ssize_t first, Py_ssize_t last, char *scratch
+) noexcept nogil:
+    """Rows first to last of Y, a band at a time."""
+    cdef Memory memory = memory_at(cut, scratch)
+    cdef Py_ssize_t band, i, k, q, rows, met
+    cdef Strip s
+    for k in range(p.a):
+        for q in range(p.b):
+            memory.w[q * p.a + k] = (<const real *> p.w)[k * p.w_row + q * p.w_col]
+    s.w = memory.w
+    s.a = p.a
+    s.b = p.b
+    s.bias = 0 if p.bias == NULL else (<const real *> p.bias)[0]
+    s.y_pitch = p.y_pitch
+    for band in range(parts_in(last - first, p.band)):
+        i = first + band * p.band
+        rows = min(p.band, last - i)
+        met = rows + p.a - 1
+        point_at_rows(p, memory.rows, i - p.top, met)
+        for k in range(met, met + MR):  # met by the rows of the last tile that are not there
+            memory.rows[k] = NULL
+        s.y = <real *> p.y + i * p.y_pitch
+        if cut.whole:
+            band_from_copies(
+                p, cut, &s, rows, &memory, <const real *> p.y + (last - 1) * p.y_pitch + p.ow
+            )
+        else:
+            band_in_place(p, cut, &s, rows, &memory)
+
+
+cdef void correlate_rows_exactly(const Plane *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """The same with what lies in padding left out of the sums, for filters that are not finite."""
+    cdef Py_ssize_t i, j, k, q, begin, end
+    cdef const real *x
+    cdef real *y
+    cdef real tap
+    for i in range(first, last):
+        y = <real *> p.y + i * p.y_pitch
+        for j in range(p.ow):
+            y[j] = 0 if p.bias == NULL else (<const real *> p.bias)[0]
+        for k in range(max(p.top - i, 0), min(p.m + p.top - i, p.a)):
+            for q in range(p.b):
+                tap = (<const real *> p.w)[k * p.w_row + q * p.w_col]
+                begin = max(p.left - q, 0)
+                end = min(p.n + p.left - q, p.ow)
+                x = <const real *> p.x + (i - p.top + k) * p.x_pitch + q - p.left
+                for j in range(begin, end):
+                    y[j] += tap * x[j]
+
+
+cdef void correlate_share(
+    const Plane *p, const Layout *cut, Py_ssize_t thread, char *scratch, bint exactly
+) noexcept nogil:
+    """The rows of Y that one thread writes: whole tiles."""
+    cdef Py_ssize_t count = parts_in(p.oh, MR)
+    cdef Py_ssize_t first = thread * count // p.threads * MR
+    cdef Py_ssize_t last = min((thread + 1) * count // p.threads * MR, p.oh)
+    if exactly:
+        correlate_rows_exactly(p, first, last)
+    else:
+        correlate_rows(p, cut, first, last, scratch + thread * cut.bytes)
+
+
+cdef int correlate(const Plane *plane) noexcept nogil:
+    cdef Plane p = plane[0]
+    cdef Layout cut
+    cdef Py_ssize_t thread
+    cdef char *memory
+    cdef bint exactly = p.mode == ZEROS and not is_finite(
+        <const real *> p.w, p.a, p.b, p.w_row, p.w_col
+    )
+    p.band = parts_in(min(p.band, p.oh), MR) * MR
+    p.strip = vectors_in(p.strip) * LANES
+    cut = lay_out(&p)
+    memory = <char *> malloc(p.threads * cut.bytes + 64)
+    if memory == NULL:
+        return -1
+    if p.threads == 1:
+        correlate_share(&p, &cut, 0, align(memory), exactly)
+    else:
+        for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
+            correlate_share(&p, &cut, thread, align(memory), exactly)
+    free(memory)
+    return 0
