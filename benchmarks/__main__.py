@@ -19,9 +19,9 @@ def main() -> None:
     report.add_argument("--out", type=Path, help="the page; default: beside the result")
     report.add_argument("--open", action="store_true", help="show it in a browser")
     report.set_defaults(command=commands.report)
-    readme = commands_of.add_parser("readme", help="write the speed table into README.md")
+    readme = commands_of.add_parser("readme", help="write the speed tables into README.md")
     readme.add_argument(
-        "result", nargs="?", type=Path, help="default: newest in benchmarks/results"
+        "result", nargs="*", type=Path, help="default: newest in benchmarks/results"
     )
     readme.set_defaults(command=commands.readme)
     peers = commands_of.add_parser("peers", help="the peers, their versions, and which are absent")

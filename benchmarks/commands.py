@@ -149,7 +149,7 @@ def readme(arguments: argparse.Namespace) -> None:
     """Renew the speed table."""
     from .readme import renew
 
-    renew(results.ROOT / "README.md", arguments.result or results.newest(results.KEPT))
+    renew(results.ROOT / "README.md", arguments.result or [results.newest(results.KEPT)])
 
 
 def peers(arguments: argparse.Namespace) -> None:

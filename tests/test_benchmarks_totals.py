@@ -9,7 +9,7 @@ pytest.importorskip("rich")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from benchmarks import commands, report, results, totals
+from benchmarks import commands, readme, report, results, totals
 from benchmarks.analysis import compare
 from benchmarks.problems import read_list
 
@@ -92,3 +92,14 @@ def test_run_ends_with_them(result, capsys):
     assert (
         "training Y, float32, 1 thread, warm cache: 2 rows, mean 1.00, worst 0.25, lost 1" in lines
     )
+
+
+def test_readme_has_a_row_for_each_list(result):
+    table = readme.table(result, "layers.json")
+    assert table.startswith("| layers, float32 | Y | dX | dW |")
+    assert "| training (2) | 1.00 (0.25) | - | - |" in table
+    assert "the worst of them; below 1 we lose. A CPU, 1 thread, 2026-01-02" in table
+    result["matches"].append(match("9x9_3x3", "forward", {"OpenCV": 2.0}))
+    table = readme.table(result, "both.json")
+    assert "(2x OpenCV) | - | - |" in table
+    assert "| training (2) | 1.00 (0.25) | - | - |" in table
