@@ -4,10 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyx/*)
 
-.PHONY: demo test lint bench report peers browser sanitize clean
+.PHONY: demo digits test lint bench report peers browser sanitize clean
 
 demo: .venv/ready
 	$(BIN)/python -m demo
+
+# A small network learns to read handwritten digits, in seconds.
+digits: .venv/ready
+	$(BIN)/python examples/digits.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest tests -m "not browser"
@@ -37,7 +41,7 @@ sanitize: .venv/sanitize/ready
 	cd .venv/sanitize && CONV2D_DEBUG=1 ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	"$(CURDIR)/$(BIN)/python" -m pytest tests -m "not browser" --capture=sys \
-	--ignore tests/test_demo.py --ignore-glob "tests/test_benchmarks_*"
+	--ignore tests/test_demo.py --ignore tests/test_examples.py --ignore-glob "tests/test_benchmarks_*"
 
 clean:
 	rm -rf .venv build dist *.egg-info conv2d/*.so

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from . import commands
-from .problems import DIRECTIONS
+from .problems import BACKWARD, DIRECTIONS
 
 
 def main() -> None:
@@ -19,9 +19,9 @@ def main() -> None:
     report.add_argument("--out", type=Path, help="the page; default: beside the result")
     report.add_argument("--open", action="store_true", help="show it in a browser")
     report.set_defaults(command=commands.report)
-    readme = commands_of.add_parser("readme", help="write the speed table into README.md")
+    readme = commands_of.add_parser("readme", help="write the speed tables into README.md")
     readme.add_argument(
-        "result", nargs="?", type=Path, help="default: newest in benchmarks/results"
+        "result", nargs="*", type=Path, help="default: newest in benchmarks/results"
     )
     readme.set_defaults(command=commands.readme)
     peers = commands_of.add_parser("peers", help="the peers, their versions, and which are absent")
@@ -45,7 +45,13 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="256x256_3x3, n1c64h56w56k64a3b3s1p1d1g1, or a shape list; default: planar",
     )
     run.add_argument("--short", action="store_true", help="a short list, float32, within 5 minutes")
-    run.add_argument("--direction", nargs="+", choices=DIRECTIONS, default=DIRECTIONS)
+    run.add_argument(
+        "--direction",
+        nargs="+",
+        choices=(*DIRECTIONS, BACKWARD),
+        default=DIRECTIONS,
+        help="default: all but backward, which is dX, dW and db in one call",
+    )
     run.add_argument("--dtype", nargs="+", choices=("float32", "float64"), help="default: both")
     run.add_argument("--threads", nargs="+", type=int, help="default: 1 and all")
     run.add_argument("--cache", nargs="+", choices=("warm", "cold"), help="default: both")

@@ -11,7 +11,7 @@ from . import limits, stats
 from .problems import Problem, parse
 from .stats import Ratio
 
-OURS, AGAIN = "conv2d", "conv2d again"
+OURS, AGAIN = "conv2d", "conv2d again"  # what is ours in other ways is shown, but is no rival
 CALM = 0.8  # of the fastest multiply-adds of the run, to take a round as undisturbed
 LIMITS = (limits.FMA, limits.COPY, limits.STREAM, limits.FRESH)
 
@@ -28,6 +28,11 @@ class Entry:
     minimum: float | None
     gflops: float | None
     ratio: Ratio | None  # its time over ours
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is this library, used in another way."""
+        return self.label.startswith(OURS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Comparison:
     @property
     def best(self) -> Entry | None:
         """The fastest peer with a right result."""
-        return next((other for other in self.others if other.ratio), None)
+        return next((other for other in self.others if other.ratio and not other.ours), None)
 
     @property
     def verdict(self) -> str:
@@ -65,7 +70,8 @@ class Comparison:
     @property
     def intensity(self) -> float:
         """Flops a byte of compulsory traffic."""
-        return self.problem.flops / self.problem.bytes(self.dtype)
+        traffic = self.problem.bytes(self.dtype, self.direction)
+        return self.problem.work(self.direction) / traffic
 
     @property
     def setting(self) -> tuple[str, int, str]:
@@ -99,11 +105,12 @@ def _rates(match: dict[str, Any], limit: str) -> list[float]:
 
 def _comparison(match: dict[str, Any], ratio: Any, peak: float) -> Comparison:
     problem, rows = parse(match["problem"]), match["rows"]
+    flops = problem.work(match["direction"])
     calm = [rate > CALM * peak for rate in _rates(match, limits.FMA)] if peak else []
     missing = {"status": "absent", "seconds": [None] * match["rounds"]}
     ours = rows.get(OURS, missing)
     entries = [
-        _entry(label, row, problem, ratio(row["seconds"], ours["seconds"]))
+        _entry(label, row, flops, ratio(row["seconds"], ours["seconds"]))
         for label, row in rows.items()
         if label not in (OURS, AGAIN, *LIMITS)
     ]
@@ -114,7 +121,7 @@ def _comparison(match: dict[str, Any], ratio: Any, peak: float) -> Comparison:
         match["dtype"],
         match["threads"],
         match["cache"],
-        _entry(OURS, ours, problem, None),
+        _entry(OURS, ours, flops, None),
         sorted(entries, key=lambda e: e.ratio.median if e.ratio else float("inf")),
         ratio(again["seconds"], ours["seconds"]),
         _share(problem, match, ours["seconds"], calm),
@@ -127,7 +134,7 @@ def _comparison(match: dict[str, Any], ratio: Any, peak: float) -> Comparison:
     )
 
 
-def _entry(label: str, row: dict[str, Any], problem: Problem, ratio: Ratio | None) -> Entry:
+def _entry(label: str, row: dict[str, Any], flops: int, ratio: Ratio | None) -> Entry:
     time = stats.median(row["seconds"])
     if row["status"] != "ok":  # not ranked, whatever it did before
         ratio = time = None
@@ -138,7 +145,7 @@ def _entry(label: str, row: dict[str, Any], problem: Problem, ratio: Ratio | Non
         row.get("rms_error"),
         time,
         stats.minimum(row["seconds"]) if time else None,
-        problem.flops / time / 1e9 if time else None,
+        flops / time / 1e9 if time else None,
         ratio,
     )
 
@@ -158,9 +165,10 @@ def _share(
     if not any(calm):
         return None
     rates = (_rates(match, name) for name in (limits.FMA, limits.COPY, limits.STREAM))
-    traffic = problem.bytes(match["dtype"])
+    flops = problem.work(match["direction"])
+    traffic = problem.bytes(match["dtype"], match["direction"])
     shares = [
-        max(problem.flops / multiply_add, traffic / max(copy, stream)) / time
+        max(flops / multiply_add, traffic / max(copy, stream)) / time
         for multiply_add, copy, stream, time, quiet in zip(*rates, ours, calm, strict=True)
         if quiet and time and max(copy, stream)
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .problems import Problem
+from .problems import BACKWARD, Problem
 
 Array = NDArray[Any]
 
@@ -20,6 +20,14 @@ class Arrays:
     x: Array
     w: Array
     dy: Array
+
+    def channels_last(self) -> Arrays:
+        """The same, but with the channels of X and of dY next to each other in memory."""
+        x, dy = (
+            np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+            for array in (self.x, self.dy)
+        )
+        return Arrays(x, self.w, dy)
 
     def planes(self) -> tuple[Array, Array, Array]:
         """X, W and dY of a problem of one plane, as matrices."""
@@ -34,7 +42,11 @@ def make_arrays(problem: Problem, dtype: str) -> Arrays:
 
 
 def expected(problem: Problem, direction: str, arrays: Arrays) -> Array:
-    """The result in float64, from one matrix product a tap and group."""
+    """The result in float64, from one matrix product a tap and group; dX, dW and db in a row."""
+    if direction == BACKWARD:
+        db = arrays.dy.sum(axis=(0, 2, 3), dtype=np.float64)
+        parts = expected(problem, "input", arrays), expected(problem, "weight", arrays), db
+        return np.concatenate([part.ravel() for part in parts])
     x, w, dy = (array.astype(np.float64) for array in (arrays.x, arrays.w, arrays.dy))
     top, bottom, left, right = problem.pad
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
@@ -103,7 +115,17 @@ class Error:
 
 
 def error(result: Any, wanted: Array) -> Error:
-    """How far a result is from the one in float64. ValueError where the shapes differ."""
+    """How far a result is from the one in float64. ValueError where the shapes differ.
+
+    Of several results, those that lie in a row in `wanted`, the worst.
+    """
+    if isinstance(result, tuple):
+        parts = [np.asarray(part) for part in result]
+        if sum(part.size for part in parts) != wanted.size:
+            raise ValueError(f"results of shapes {[p.shape for p in parts]}, not {wanted.size}")
+        ends = np.cumsum([part.size for part in parts])
+        found = [error(p, wanted[end - p.size : end]) for p, end in zip(parts, ends, strict=True)]
+        return Error(*(float(np.max(each)) for each in zip(*map(astuple, found), strict=True)))
     result = np.asarray(result, dtype=np.float64)
     if result.size != wanted.size:
         raise ValueError(f"result of shape {result.shape}, expected {wanted.shape}")

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from . import limits, machine, results
+from . import limits, machine, results, summary
 from . import peers as adapters
-from .analysis import AGAIN, OURS
+from .analysis import AGAIN, OURS, compare
 from .contest import Contestant, Match, Settings, play
 from .problems import lists, read_list, select
+from .totals import totals
 
 FULL = {
     "problem": ["planar"],
@@ -63,7 +64,29 @@ def run(arguments: argparse.Namespace) -> None:
             lambda match, rounds: bar.update(task, description=match, advance=rounds),
         )
     results.save(log.result(), out)
+    _show(log.result())
     print(f"{out}\nnow: python -m benchmarks report {out}")
+
+
+def _show(result: dict[str, Any]) -> None:
+    """Each match against the best of the rivals, the worst first, and what the lists come to."""
+    found = totals(result, compare(result))
+    for total in found:
+        print()
+        for duel in total.duels:
+            ours = duel.comparison.ours
+            print(
+                f"{duel.ratio:5.2f} {duel.verdict:4} {ours.gflops:7.4g} GFLOP/s  "
+                f"{duel.comparison.problem} {summary.SYMBOLS[total.direction]}, "
+                f"{duel.rival.label}, errors {ours.error:.1e} and {duel.rival.error:.1e}"
+            )
+    print()
+    for total in found:
+        print(
+            f"{total.name} {summary.SYMBOLS[total.direction]}, "
+            f"{summary.setting_text(total.setting)}: {len(total.duels)} rows, "
+            f"mean {total.mean:.2f}, worst {total.duels[0].ratio:.2f}, lost {total.lost}"
+        )
 
 
 def _matches(arguments: argparse.Namespace) -> list[Match]:
@@ -126,7 +149,7 @@ def readme(arguments: argparse.Namespace) -> None:
     """Renew the speed table."""
     from .readme import renew
 
-    renew(results.ROOT / "README.md", arguments.result or results.newest(results.KEPT))
+    renew(results.ROOT / "README.md", arguments.result or [results.newest(results.KEPT)])
 
 
 def peers(arguments: argparse.Namespace) -> None:

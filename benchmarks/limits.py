@@ -41,7 +41,7 @@ def copy(
     module = _module(dtype)
     item = np.dtype(dtype).itemsize
     block = 64 * threads
-    traffic = problem.bytes(dtype)
+    traffic = problem.bytes(dtype, direction)
     count = -(-traffic // (2 * item * block)) * block
     source, spare = np.ones(count, dtype), np.zeros(count + 64, dtype)
 

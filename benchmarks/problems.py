@@ -11,6 +11,7 @@ import numpy as np
 
 SHAPES = Path(__file__).parent / "shapes"
 DIRECTIONS = ("forward", "input", "weight")
+BACKWARD = "backward"  # dX, dW and db in one call
 _PLANE = re.compile(r"(\d+)x(\d+)_(\d+)x(\d+)")
 _LAYER = re.compile(
     r"n(\d+)c(\d+)h(\d+)w(\d+)k(\d+)a(\d+)b(\d+)s(\d+)p(\d+(?:,\d+,\d+,\d+)?)d(\d+)g(\d+)"
@@ -73,15 +74,24 @@ class Problem:
         n, k, rows, columns = self.y_shape
         return 2 * n * k * rows * columns * (self.c // self.groups) * self.a * self.b
 
+    def work(self, direction: str) -> int:
+        """Multiplications and additions of a call: two products where it makes dX and dW."""
+        return 2 * self.flops if direction == BACKWARD else self.flops
+
     def terms(self, direction: str) -> int:
-        """Products that are added up in one element of the result."""
+        """Products that are added up in one element of the result, at most."""
+        if direction == BACKWARD:
+            return max(self.terms("input"), self.terms("weight"))
         if direction == "weight":
             return self.n * self.y_shape[2] * self.y_shape[3]
         return self.a * self.b * (self.c if direction == "forward" else self.k) // self.groups
 
-    def bytes(self, dtype: str) -> int:
-        """Compulsory traffic: X, W and Y once each; the same in each direction."""
-        elements = sum(int(np.prod(s)) for s in (self.x_shape, self.w_shape, self.y_shape))
+    def bytes(self, dtype: str, direction: str = "forward") -> int:
+        """Compulsory traffic: X, W and Y once each; if BACKWARD, dX, dW and db beside them."""
+        shapes = [self.x_shape, self.w_shape, self.y_shape]
+        if direction == BACKWARD:
+            shapes += [self.x_shape, self.w_shape, (self.k,)]
+        elements = sum(int(np.prod(shape)) for shape in shapes)
         return elements * np.dtype(dtype).itemsize
 
     def __str__(self) -> str:

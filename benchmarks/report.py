@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import plots, results, summary
 from .analysis import LIMITS, Comparison, compare
-from .problems import DIRECTIONS
 from .summary import SYMBOLS
+from .totals import RIVALS, totals
 
 ENOUGH = 4  # sizes that make a curve
 
@@ -63,6 +63,8 @@ def context(result: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any
         "sentences": summary.sentences(result, comparisons),
         "warnings": summary.warnings(result, comparisons),
         "losses": summary.losses(comparisons),
+        "totals": totals(result, comparisons),
+        "rivals": ", ".join(RIVALS),
         "settings": [
             _setting(setting, group, palette)
             for setting, group in _groups(comparisons, lambda c: c.setting)
@@ -92,7 +94,7 @@ def _setting(
 ) -> dict[str, Any]:
     """Tables and figures of one type, thread count and state of the caches."""
     directions = []
-    for direction in DIRECTIONS:
+    for direction in SYMBOLS:
         group = [c for c in comparisons if c.direction == direction]
         if group:
             directions.append(

@@ -9,21 +9,15 @@ from typing import Any
 import numpy as np
 
 from .analysis import OURS, Comparison
-from .problems import lists, read_list
+from .totals import by_list
 
-SYMBOLS = {"forward": "Y", "input": "dX", "weight": "dW"}
+SYMBOLS = {"forward": "Y", "input": "dX", "weight": "dW", "backward": "dX dW db"}
 CALM = 0.8  # of the rounds; with less, the machine was busy with something else
 
 
 def sentences(result: dict[str, Any], comparisons: list[Comparison]) -> list[str]:
     """One a list that was asked for; the rest, given by hand, together."""
-    rest, found = list(comparisons), []
-    for name in result["settings"].get("lists", []):
-        if name in lists():
-            problems = set(read_list(name).values())
-            found.append(_sentence(name, [c for c in comparisons if c.problem in problems]))
-            rest = [c for c in rest if c.problem not in problems]
-    return found + ([_sentence("Problems by hand", rest)] if rest else [])
+    return [_sentence(name, group) for name, group in by_list(result, comparisons)]
 
 
 def _sentence(name: str, comparisons: list[Comparison]) -> str:

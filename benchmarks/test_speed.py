@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.arrays import Array, Arrays, error, expected, make_arrays, tolerance
 from benchmarks.peers import load, modules
-from benchmarks.problems import DIRECTIONS, Problem, parse
+from benchmarks.problems import BACKWARD, DIRECTIONS, Problem, parse
 
 PEERS = {name: peer for module in modules() for name, peer in load(module).items()}
 
@@ -28,7 +28,7 @@ def _expected(problem: Problem, direction: str, dtype: str) -> Array:
 
 
 @pytest.mark.parametrize("name", PEERS)
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("direction", [*DIRECTIONS, BACKWARD])
 def test_speed(
     benchmark: Any,
     pytestconfig: pytest.Config,
@@ -60,4 +60,4 @@ def test_speed(
     benchmark(run)
     if benchmark.stats:  # not with --benchmark-disable
         seconds = benchmark.stats.stats.median
-        benchmark.extra_info["GFLOP/s"] = sizes.flops / seconds / 1e9
+        benchmark.extra_info["GFLOP/s"] = sizes.work(direction) / seconds / 1e9

@@ -49,22 +49,33 @@ def conv2d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Cross-correlation, no filter flip: the convolution of machine learning, of one plane.
+    """Cross-correlation, no filter flip: the convolution of machine learning, of planes and layers.
 
-    `y[i, j] = b + sum over p, q of x[i - top + p, j - left + q] * w[p, q]`
+    `y[n, k, i, j] = b[k] + sum over c, p, q of
+    x[n, c, i*s - top + p*d, j*s - left + q*d] * w[k, c, p, q]`, with stride s and dilation d. Of
+    several groups, c counts the channels of the group that k belongs to. A plane has neither n, k
+    nor c.
 
     Parameters
     ----------
-    x : array_like, shape (H, W)
-        The plane: integers, float16, float32 or float64, in any layout.
-    w : array_like, shape (a, b)
-        The filter, of any size.
-    b : array_like, scalar or shape (1,), optional
+    x : array_like, shape (H, W), (C, H, W) or (N, C, H, W)
+        A plane, an image or a batch: integers, float16, float32 or float64, in any layout.
+    w : array_like, shape (a, b) for a plane, (K, C/groups, a, b) otherwise
+        The filters, of any size.
+    b : array_like, shape (K,); for a plane a scalar or (1,), optional
         The bias.
+    stride : int or pair, at least 1
+        Rows and columns of x from one output to the next.
     padding : str, int or tuple
-        "same" (y has the shape of x; of an even filter's padding the smaller half comes before),
-        "same_lower" (the larger half before), "valid" (none), "full" (a - 1 rows and b - 1 columns
-        on each side), an int, (rows, columns) or ((top, bottom), (left, right)).
+        "same" (y has ceil(H/stride) rows and ceil(W/stride) columns; of an odd total of padding the
+        smaller half comes before), "same_lower" (the larger half before), "valid" (none), "full"
+        (dilation*(a - 1) rows and dilation*(b - 1) columns on each side), an int, (rows, columns)
+        or ((top, bottom), (left, right)). Nothing negative.
+    dilation : int or pair, at least 1
+        Rows and columns of x from one tap of a filter to the next.
+    groups : int, at least 1
+        Into how many equal parts channels and filters are divided, each filter seeing the channels
+        of its own part alone; C of them is a depthwise convolution.
     padding_mode : str
         "zeros" or "constant", "edge", "reflect", "symmetric", "wrap", as in `numpy.pad`. A term
         whose x lies in padding of zeros is left out of the sum: an infinite w makes no NaN there.
@@ -77,14 +88,16 @@ def conv2d(
 
     Returns
     -------
-    y : ndarray, shape (top + H + bottom - a + 1, left + W + right - b + 1)
-        Of type `numpy.result_type(x, w, b)`. Integers are exact and wrap; float16 is computed in
+    y : ndarray, of the rank of x, with K channels
+        It has `(top + H + bottom - dilation*(a - 1) - 1) // stride + 1` rows, columns likewise; the
+        type is `numpy.result_type(x, w, b)`. Integers are exact and wrap; float16 is computed in
         float32 and rounded once.
 
     Raises
     ------
     ValueError
-        for shapes and values that do not fit, such as a filter larger than the padded plane
+        for shapes and values that do not fit, such as a filter larger than the padded plane, or
+        channels of x that are not those of w times groups
     TypeError
         for types: bool, complex, longdouble, object and strings are not computed with
     MemoryError
@@ -96,6 +109,14 @@ def conv2d(
     >>> conv2d.conv2d([[1, 2, 3], [4, 5, 6]], [[1, 10]], padding="valid")
     array([[21, 32],
            [54, 65]])
+
+    A layer, of two images with three channels, 8 filters and every second pixel:
+
+    >>> import numpy as np
+    >>> x, w = np.ones((2, 3, 32, 32), np.float32), np.ones((8, 3, 3, 3), np.float32)
+    >>> y = conv2d.conv2d(x, w, np.arange(8, dtype=np.float32), stride=2)
+    >>> y.shape, y[0, :, 5, 5]
+    ((2, 8, 16, 16), array([27., 28., 29., 30., 31., 32., 33., 34.], dtype=float32))
     """
     if b is None and _plain(
         stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads
@@ -139,24 +160,25 @@ def conv2d_input(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Gradient of `conv2d` in x: the adjoint, of one plane.
+    """Gradient of `conv2d` in x: the adjoint.
 
-    `dx[i - top + p, j - left + q] += dy[i, j] * w[p, q]` for all i, j, p, q, through the padding.
+    `dx[n, c, i*s - top + p*d, j*s - left + q*d] += dy[n, k, i, j] * w[k, c, p, q]` for all n, k, c,
+    i, j, p, q, through the padding: what lands in a copied edge joins the pixel it was copied from.
 
     Parameters
     ----------
-    input_shape : tuple of int, (H, W)
+    input_shape : tuple of int, (H, W), (C, H, W) or (N, C, H, W)
         The shape of x.
-    w : array_like, shape (a, b)
-        The filter.
+    w : array_like, shape (a, b) for a plane, (K, C/groups, a, b) otherwise
+        The filters.
     dy : array_like, the shape of y
         The gradient in y.
-    padding, padding_mode, algorithm, out, num_threads
+    stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads
         As in `conv2d`.
 
     Returns
     -------
-    dx : ndarray, shape (H, W)
+    dx : ndarray, of the shape of x
         Of type `numpy.result_type(dy, w)`.
 
     Raises
@@ -169,6 +191,12 @@ def conv2d_input(
     >>> import conv2d
     >>> conv2d.conv2d_input((1, 3), [[1, 10]], [[1, 2]], padding="valid")
     array([[ 1, 12, 20]])
+
+    A layer with stride; pixels that no filter sees get zero:
+
+    >>> w, dy = [[[[1, 10]]]], [[[[1, 2]]]]
+    >>> conv2d.conv2d_input((1, 1, 1, 5), w, dy, stride=2, padding="valid")
+    array([[[[ 1, 10,  2, 20,  0]]]])
     """
     if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
         dx: Array | None = _door.input_same(input_shape, w, dy)
@@ -197,25 +225,26 @@ def conv2d_weight(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Gradient of `conv2d` in w: the dot products of dy with the shifted x, of one plane.
+    """Gradient of `conv2d` in w: the dot products of dy with the shifted x.
 
-    `dw[p, q] = sum over i, j of dy[i, j] * x[i - top + p, j - left + q]`
+    `dw[k, c, p, q] = sum over n, i, j of
+    dy[n, k, i, j] * x[n, c, i*s - top + p*d, j*s - left + q*d]`
 
     Parameters
     ----------
-    x : array_like, shape (H, W)
-        The plane.
-    weight_shape : tuple of int, (a, b)
+    x : array_like, shape (H, W), (C, H, W) or (N, C, H, W)
+        A plane, an image or a batch.
+    weight_shape : tuple of int, (a, b) for a plane, (K, C/groups, a, b) otherwise
         The shape of w.
     dy : array_like, the shape of y
         The gradient in y.
-    padding, padding_mode, algorithm, out, num_threads
+    stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads
         As in `conv2d`.
 
     Returns
     -------
-    dw : ndarray, shape (a, b)
-        Of type `numpy.result_type(x, dy)`. Sums of float32 are added up in float64.
+    dw : ndarray, of the shape of w
+        Of type `numpy.result_type(x, dy)`. Of a plane, sums of float32 are added up in float64.
 
     Raises
     ------
@@ -227,6 +256,12 @@ def conv2d_weight(
     >>> import conv2d
     >>> conv2d.conv2d_weight([[1, 2, 3]], (1, 2), [[1, 10]], padding="valid")
     array([[21, 32]])
+
+    A layer: the images of a batch are summed up.
+
+    >>> x, dy = [[[[1, 2, 3]]], [[[4, 5, 6]]]], [[[[1, 10]]], [[[0, 100]]]]
+    >>> conv2d.conv2d_weight(x, (1, 1, 1, 2), dy, padding="valid")
+    array([[[[521, 632]]]])
     """
     if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
         dw: Array | None = _door.weight_same(x, weight_shape, dy)
@@ -256,30 +291,31 @@ def conv2d_backward(
     out: tuple[Array | None, Array | None, Array | None] | None = None,
     num_threads: int | None = None,
 ) -> Gradients:
-    """Gradients of `conv2d` in x, w and b at once, of one plane.
+    """Gradients of `conv2d` in x, w and b at once: what a layer needs on the way back.
 
-    Bit for bit what `conv2d_input` and `conv2d_weight` give, and `db = sum over i, j of dy[i, j]`.
+    Bit for bit what `conv2d_input` and `conv2d_weight` give, and
+    `db[k] = sum over n, i, j of dy[n, k, i, j]`.
 
     Parameters
     ----------
     dy : array_like, the shape of y
         The gradient in y.
-    x : array_like, shape (H, W)
-        The plane.
-    w : array_like, shape (a, b)
-        The filter.
+    x : array_like, shape (H, W), (C, H, W) or (N, C, H, W)
+        A plane, an image or a batch.
+    w : array_like, shape (a, b) for a plane, (K, C/groups, a, b) otherwise
+        The filters.
     need : str or sequence of str
         Which of "dx", "dw" and "db" to compute.
     out : tuple of three ndarrays or None, optional
-        Get dx, dw and db (shape ()) and are returned.
-    padding, padding_mode, algorithm, num_threads
+        Get dx, dw and db and are returned.
+    stride, padding, dilation, groups, padding_mode, algorithm, num_threads
         As in `conv2d`.
 
     Returns
     -------
     Gradients
         A named tuple (dx, dw, db), None for what was not needed: dx of `numpy.result_type(dy, w)`,
-        dw of `numpy.result_type(x, dy)`, db of dy's type and 0-dimensional.
+        dw of `numpy.result_type(x, dy)`, db of dy's type and of shape (K,), of a plane ().
 
     Raises
     ------
@@ -291,6 +327,14 @@ def conv2d_backward(
     >>> import conv2d
     >>> conv2d.conv2d_backward([[1, 10]], [[1, 2, 3]], [[1, 10]], padding="valid", need="dw")
     Gradients(dx=None, dw=array([[21, 32]]), db=None)
+
+    A layer: the shapes are those of x, w and b.
+
+    >>> import numpy as np
+    >>> x, w = np.ones((2, 4, 9, 9), np.float32), np.ones((6, 2, 3, 3), np.float32)
+    >>> dy = np.ones_like(conv2d.conv2d(x, w, stride=2, groups=2))
+    >>> [g.shape for g in conv2d.conv2d_backward(dy, x, w, stride=2, groups=2)]
+    [(2, 4, 9, 9), (6, 2, 3, 3), (6,)]
     """
     dy, x, w = operand("dy", dy), operand("x", x), operand("w", w)
     needed = _parse_need(need)
@@ -337,7 +381,7 @@ def conv_transpose2d(
 ) -> Array:
     """Transposed convolution as PyTorch defines it: the gradient of `conv2d` in x, as a layer.
 
-    `y[n, k, i*s - top + p*d, j*s - left + q*d] += x[n,c,i,j] * w[c,k,p,q]` on top of `b[k]`.
+    `y[n, k, i*s - top + p*d, j*s - left + q*d] += x[n, c, i, j] * w[c, k, p, q]` on top of `b[k]`.
     Its own gradients are the other functions: in x `conv2d(dy, w)`, in w
     `conv2d_weight(dy, w.shape, x)`.
 
@@ -374,6 +418,13 @@ def conv_transpose2d(
     >>> import conv2d
     >>> conv2d.conv_transpose2d([[1, 2]], [[1, 10]], stride=2)
     array([[ 1, 10,  2, 20]])
+
+    A layer that doubles rows and columns:
+
+    >>> import numpy as np
+    >>> x, w = np.ones((2, 8, 16, 16), np.float32), np.ones((8, 3, 4, 4), np.float32)
+    >>> conv2d.conv_transpose2d(x, w, stride=2, padding=1).shape
+    (2, 3, 32, 32)
     """
     x, w = operand("x", x), operand("w", w)
     dtype, bias = _type_with_bias(x, w, b)

@@ -44,10 +44,11 @@ def run(
     restored = tasks.restore(
         np.ascontiguousarray(shaken[:, half:]), learnt.found, picture[:, half:], restoring
     )
+    layer = tasks.layer(picture)
     clock = speed.timings(picture, rng, budget, crop)
     timings = list(progress.track(clock, total=speed.count(), description="Speed"))
     seconds = time.perf_counter() - start
-    return page.Results(picture, view, known, learnt, restored, timings, seconds)
+    return page.Results(picture, view, known, learnt, restored, layer, timings, seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 import conv2d
 
 from .speed import PASSES, SIDES, Timing
-from .tasks import NOISE, Filtered, Learnt, Plane, Restored
+from .tasks import NOISE, Filtered, Layer, Learnt, Plane, Restored
 
 MAGNIFIED = 10  # how much stronger the colours of a difference are
 SNAPSHOTS = (1, 10, 50, 200)  # steps after which the filter is shown
@@ -41,6 +41,7 @@ class Results(NamedTuple):
     known: list[Filtered]
     learnt: Learnt
     restored: Restored
+    layer: Layer
     timings: list[Timing]
     seconds: float
 
@@ -255,6 +256,18 @@ def restoring(restored: Restored) -> dict[str, object]:
     }
 
 
+def layered(layer: Layer) -> dict[str, object]:
+    """The pictures of the fourth section; grey is zero, white and black what few pixels exceed."""
+    limit = float(np.quantile(np.abs(layer.pictures), 0.995))
+    pictures = [grey(picture, -limit, limit) for picture in layer.pictures]
+    return {
+        "maps": list(zip(pictures, map(filter_image, layer.filters[:, 0]), strict=True)),
+        "side": layer.filters.shape[-1],
+        "shape": layer.pictures.shape,
+        "stride": layer.stride,
+    }
+
+
 def render(results: Results) -> str:
     """The page."""
     environment = jinja2.Environment(
@@ -275,6 +288,7 @@ def render(results: Results) -> str:
         known=known_cards(results),
         learning=learning(results.learnt),
         restoring=restoring(results.restored),
+        layer=layered(results.layer),
         tables=speed_tables(results.timings),
         gains=gains(results.timings),
         best=max(timing.rate for timing in results.timings),

@@ -1,4 +1,4 @@
-"""What the demo computes: known filters, a filter learnt with dW, a blur undone with dX."""
+"""What the demo computes: known filters, one learnt with dW, a blur undone with dX, a layer."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ class Filtered(NamedTuple):
     black: float
     white: float
     caption: str
+
+
+class Layer(NamedTuple):
+    """A picture through a bank of filters at once."""
+
+    filters: Plane  # (8, 1, rows, columns)
+    pictures: Plane  # (8, rows, columns)
+    stride: int
 
 
 class Learnt(NamedTuple):
@@ -129,6 +137,28 @@ def known_filters(x: Plane) -> Iterator[Filtered]:
         results = [conv2d.conv2d(x, w) for w in filters]
         picture = results[0] if len(results) == 1 else np.hypot(*results)
         yield Filtered(name, filters, picture, *DRAWN[name])
+
+
+def edges_and_lines(size: int = 13, sigma: float = 2.0) -> Plane:
+    """Gaussian derivatives, the first and the second, in four directions: (8, 1, size, size)."""
+    point = np.zeros((size, size))
+    point[size // 2, size // 2] = 1
+    across, down, bent, crossed, curved = (
+        ndimage.gaussian_filter(point, sigma, order=order, mode="constant")
+        for order in ((0, 1), (1, 0), (0, 2), (1, 1), (2, 0))
+    )
+    angles = [(np.cos(angle), np.sin(angle)) for angle in np.pi / 4 * np.arange(4)]
+    edges = [-(c * across + s * down) for c, s in angles]
+    lines = [-(c * c * bent + 2 * c * s * crossed + s * s * curved) for c, s in angles]
+    bank = np.stack([w - w.mean() for w in edges + lines])
+    bank /= np.abs(bank).sum(axis=(1, 2), keepdims=True)
+    return bank[:, None].astype(np.float32)
+
+
+def layer(x: Plane, stride: int = 4) -> Layer:
+    """The picture as an image of one channel, through all filters in one call."""
+    filters = edges_and_lines()
+    return Layer(filters, conv2d.conv2d(x[None], filters, stride=stride), stride)
 
 
 def blurred(x: Plane, w: Plane, rng: np.random.Generator) -> Plane:

@@ -37,6 +37,10 @@ def test_flops_and_bytes():
     layer = parse("n2c4h8w8k6a3b3s2p1d1g2")
     assert layer.y_shape == (2, 6, 4, 4)
     assert layer.flops == 2 * (2 * 6 * 4 * 4) * (2 * 9)
+    assert layer.work("backward") == 2 * layer.flops
+    elements = [2 * 4 * 8 * 8, 6 * 2 * 9, 2 * 6 * 4 * 4]
+    assert layer.bytes("float64", "backward") == 8 * (2 * sum(elements) - elements[2] + 6)
+    assert layer.terms("backward") == max(layer.terms("input"), layer.terms("weight"))
 
 
 @pytest.mark.parametrize("name", problems.lists())
@@ -80,11 +84,29 @@ def test_error_of_nan_is_beyond_any_tolerance():
         arrays.error(np.ones(3), wanted)
 
 
+def test_error_of_several_results_is_the_worst():
+    parts = np.ones((2, 2)), np.array([1.0, 1.5]), np.ones(3)
+    found = arrays.error(parts, np.ones(9))
+    assert found == arrays.error(parts[1], np.ones(2))
+    assert found.largest == 0.5
+    with pytest.raises(ValueError, match="shapes"):
+        arrays.error(parts[:2], np.ones(9))
+
+
+def test_channels_last_are_the_same_numbers():
+    inputs = arrays.make_arrays(parse(TEXTS[3]), "float32")
+    last = inputs.channels_last()
+    for name in ("x", "dy"):
+        one, other = getattr(inputs, name), getattr(last, name)
+        np.testing.assert_array_equal(one, other)
+        assert other.strides[1] == 4
+
+
 QUICK = ("benchmarks.peers.ours", "benchmarks.peers.reference", "benchmarks.peers.numpy")
 SCIPY = ("benchmarks.peers.scipy_ndimage", "benchmarks.peers.scipy_signal")
 
 
-@pytest.mark.parametrize("direction", problems.DIRECTIONS)
+@pytest.mark.parametrize("direction", [*problems.DIRECTIONS, problems.BACKWARD])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("text", TEXTS)
 def test_adapters_compute_what_is_expected(text, dtype, direction):
@@ -97,3 +119,16 @@ def test_adapters_compute_what_is_expected(text, dtype, direction):
                 run = peer.prepare(problem, direction, dtype, inputs, 1)
                 found = arrays.error(run(), wanted)
                 assert found.largest <= arrays.tolerance(problem, direction, dtype), peer.name
+
+
+def test_ours_takes_part_in_everything():
+    ours = peers.load("benchmarks.peers.ours")
+    for name in problems.lists():
+        for problem in problems.read_list(name).values():
+            for direction in (*problems.DIRECTIONS, problems.BACKWARD):
+                able = [
+                    each for each, peer in ours.items() if peer.can(problem, direction, "float32")
+                ]
+                assert able[0] == "conv2d"
+                assert ("conv2d channels_last" in able) != problem.plane
+                assert ("conv2d one by one" in able) == (direction == problems.BACKWARD)

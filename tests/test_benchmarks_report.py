@@ -164,8 +164,8 @@ def test_report_of_pytest_benchmark(tmp_path):
 def test_speed_table_of_the_readme(stored, tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"# Title\n{readme.BEGIN}\nold\n{readme.END}\nrest\n")
-    readme.renew(path, stored)
-    readme.renew(path, stored)  # as often as one likes
+    readme.renew(path, [stored])
+    readme.renew(path, [stored])  # as often as one likes
     text = path.read_text()
     assert text.startswith(f"# Title\n{readme.BEGIN}\n| float32 | Y | dX | dW |")
     assert "old" not in text
@@ -173,7 +173,7 @@ def test_speed_table_of_the_readme(stored, tmp_path):
     assert "| 64x64_3x3 | 0.14 (0.5x Peer <b>) | - |" in text
     path.write_text("nothing")
     with pytest.raises(ValueError, match="speed table"):
-        readme.renew(path, stored)
+        readme.renew(path, [stored])
 
 
 @pytest.mark.browser

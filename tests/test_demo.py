@@ -13,7 +13,7 @@ import conv2d  # before the checkout is on the path, so that an installed packag
 for needed in ("skimage", "matplotlib", "scipy", "PIL", "rich", "jinja2"):
     pytest.importorskip(needed)
 ROOT = Path(__file__).parents[1]
-SECTIONS = ("formulas", "picture", "forward", "weight", "input", "speed", "repeat")
+SECTIONS = ("formulas", "picture", "forward", "weight", "input", "layer", "speed", "repeat")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,21 @@ def test_known_filters_are_what_they_say(results):
     np.testing.assert_array_equal(known["Identity"], results.picture)
     across = conv2d.conv2d(results.picture, np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], "f4"))
     np.testing.assert_array_equal(known["Sobel, across"], across)
+
+
+def test_layer_is_each_filter_by_itself(results):
+    filters, pictures, stride = results.layer
+    assert pictures.shape == (8, *(-(-side // stride) for side in results.picture.shape))
+    top, left = (
+        max((rows - 1) * stride + size - side, 0) // 2
+        for rows, size, side in zip(
+            pictures.shape[1:], filters.shape[2:], results.picture.shape, strict=True
+        )
+    )
+    padding = (top, filters.shape[2] - 1 - top), (left, filters.shape[3] - 1 - left)
+    for w, picture in zip(filters[:, 0], pictures, strict=True):
+        whole = conv2d.conv2d(results.picture, w, padding=padding)
+        np.testing.assert_allclose(picture, whole[::stride, ::stride], atol=1e-6)
 
 
 def test_page_has_every_section(html):

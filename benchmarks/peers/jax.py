@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.arrays import Arrays
 from benchmarks.peers import Peer, Run, floats
-from benchmarks.problems import Problem
+from benchmarks.problems import BACKWARD, Problem
 
 
 def can(problem: Problem, direction: str, dtype: str) -> bool:
@@ -28,13 +28,23 @@ def prepare(problem: Problem, direction: str, dtype: str, arrays: Arrays, thread
             feature_group_count=problem.groups,
         )
 
+    def to_x(dy: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.linear_transpose(lambda x: conv(x, w), x)(dy)[0]
+
+    def to_w(dy: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.linear_transpose(lambda w: conv(x, w), w)(dy)[0]
+
+    def backward(dy: jax.Array, x: jax.Array, w: jax.Array) -> tuple[jax.Array, ...]:
+        return to_x(dy, w), to_w(dy, x), dy.sum((0, 2, 3))
+
     function, operands = {
         "forward": (conv, (x, w)),
-        "input": (lambda dy, w: jax.linear_transpose(lambda x: conv(x, w), x)(dy)[0], (dy, w)),
-        "weight": (lambda dy, x: jax.linear_transpose(lambda w: conv(x, w), w)(dy)[0], (dy, x)),
+        "input": (to_x, (dy, w)),
+        "weight": (to_w, (dy, x)),
+        BACKWARD: (backward, (dy, x, w)),
     }[direction]
     compiled = jax.jit(function)
-    return lambda: compiled(*operands).block_until_ready()
+    return lambda: jax.block_until_ready(compiled(*operands))
 
 
 PEERS = (Peer("JAX", "jax", "jax", can, prepare),)

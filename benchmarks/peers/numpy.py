@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from benchmarks.arrays import Arrays
 from benchmarks.peers import Peer, Run
-from benchmarks.problems import Problem
+from benchmarks.problems import DIRECTIONS, Problem
 
 
 def can(problem: Problem, direction: str, dtype: str) -> bool:
-    return problem.plane
+    return problem.plane and direction in DIRECTIONS
 
 
 def prepare(problem: Problem, direction: str, dtype: str, arrays: Arrays, threads: int) -> Run:

@@ -8,7 +8,8 @@ from benchmarks.problems import Problem
 
 
 def can(problem: Problem, direction: str, dtype: str) -> bool:
-    return problem.plane and problem.same and floats(dtype) and direction != "weight"
+    possible = problem.plane and problem.same and direction in ("forward", "input")
+    return possible and floats(dtype)
 
 
 def prepare(problem: Problem, direction: str, dtype: str, arrays: Arrays, threads: int) -> Run:

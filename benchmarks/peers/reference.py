@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from benchmarks.arrays import Arrays
 from benchmarks.peers import Peer, Run, floats
-from benchmarks.problems import Problem
+from benchmarks.problems import DIRECTIONS, Problem
 
 MOST_FLOPS = 4_000_000
 
 
 def can(problem: Problem, direction: str, dtype: str) -> bool:
-    return problem.plane and floats(dtype) and problem.flops <= MOST_FLOPS
+    brief = problem.flops <= MOST_FLOPS
+    return problem.plane and brief and floats(dtype) and direction in DIRECTIONS
 
 
 def prepare(problem: Problem, direction: str, dtype: str, arrays: Arrays, threads: int) -> Run:

@@ -9,7 +9,7 @@ from benchmarks.problems import Problem
 
 def can(problem: Problem, direction: str, dtype: str) -> bool:
     fits = problem.plane and problem.same and problem.h >= problem.a and problem.w >= problem.b
-    return fits and floats(dtype) and direction != "weight"
+    return fits and floats(dtype) and direction in ("forward", "input")
 
 
 def prepare(problem: Problem, direction: str, dtype: str, arrays: Arrays, threads: int) -> Run:

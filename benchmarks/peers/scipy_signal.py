@@ -6,13 +6,14 @@ from functools import partial
 
 from benchmarks.arrays import Arrays
 from benchmarks.peers import Peer, Run, floats
-from benchmarks.problems import Problem
+from benchmarks.problems import DIRECTIONS, Problem
 
 
 def can(problem: Problem, direction: str, dtype: str) -> bool:
     odd = problem.a % 2 == problem.b % 2 == 1
     fits = problem.h >= problem.a and problem.w >= problem.b
-    return problem.plane and problem.same and odd and fits and floats(dtype)
+    possible = problem.plane and problem.same and odd and fits
+    return possible and floats(dtype) and direction in DIRECTIONS
 
 
 def prepare(

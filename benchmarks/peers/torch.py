@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks.arrays import Arrays
 from benchmarks.peers import Peer, Run, floats
-from benchmarks.problems import Problem
+from benchmarks.problems import BACKWARD, Problem
 
 
 def can(problem: Problem, direction: str, dtype: str) -> bool:
@@ -29,8 +29,11 @@ def prepare(
     if direction == "forward":
         padding = pad if problem.symmetric else "same"
         return lambda: torch.nn.functional.conv2d(x, w, None, stride, padding, dilation, groups)
-    need = [direction == "input", direction == "weight", False]
-    settings = (None, stride, pad, dilation, False, [0, 0], groups, need)
+    both = direction == BACKWARD
+    need = [both or direction == "input", both or direction == "weight", both]
+    settings = ([problem.k] if both else None, stride, pad, dilation, False, [0, 0], groups, need)
+    if both:
+        return lambda: torch.ops.aten.convolution_backward(dy, x, w, *settings)
     which = need.index(True)
     return lambda: torch.ops.aten.convolution_backward(dy, x, w, *settings)[which]
 
