@@ -112,6 +112,7 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
     """
     return (
         problem.channels == problem.groups > 0
+        and problem.filters <= 2 * problem.groups
         and (direction != "input" or problem.filters == problem.groups)
         and problem.stride == problem.dilation == (1, 1)
         and max(problem.a, problem.b) <= MAX_FILTER

@@ -39,6 +39,7 @@ cdef struct Job:
 
 
 cdef struct Tile:
+    int once  # 1: gcc 12 unrolls early, and so keeps in registers, only what lies within a loop
     const real *x[NV]
     const real *w_block  # of the first channel of the result
     const real *w
@@ -59,31 +60,34 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
     cdef vec x[NV]
     cdef vec tap
     cdef const real *row[NV]
-    cdef const real *w = t.w
+    cdef const real *w
     cdef const real *v_w
-    cdef Py_ssize_t left = t.steps, k, offset, w_m = t.w_m
-    cdef int i, v
-    for v in range(nv):
-        row[v] = t.x[v]
-        for i in range(mr):
-            acc[i * NV + v] = load(t.start[v] + i * t.start_row)
-    while left > 0:
-        for k in range(min(left, t.table)):
-            offset = t.x_offset[k]
-            v_w = w + t.w_offset[k]
-            for v in range(nv):
-                x[v] = load(row[v] + offset)
+    cdef Py_ssize_t left, k, offset, w_m = t.w_m
+    cdef int i, v, _once
+    for _once in range(t.once):
+        for v in range(nv):
+            row[v] = t.x[v]
             for i in range(mr):
-                tap = splat(v_w[i * w_m])
+                acc[i * NV + v] = load(t.start[v] + i * t.start_row)
+        w = t.w
+        left = t.steps
+        while left > 0:
+            for k in range(min(left, t.table)):
+                offset = t.x_offset[k]
+                v_w = w + t.w_offset[k]
                 for v in range(nv):
-                    acc[i * NV + v] = acc[i * NV + v] + tap * x[v]
-        for v in range(nv):
-            row[v] += t.x_step
-        w += t.w_step
-        left -= t.table
-    for i in range(mr):
-        for v in range(nv):
-            store(t.end[v] + i * t.end_row, acc[i * NV + v])
+                    x[v] = load(row[v] + offset)
+                for i in range(mr):
+                    tap = splat(v_w[i * w_m])
+                    for v in range(nv):
+                        acc[i * NV + v] = acc[i * NV + v] + tap * x[v]
+            for v in range(nv):
+                row[v] += t.x_step
+            w += t.w_step
+            left -= t.table
+        for i in range(mr):
+            for v in range(nv):
+                store(t.end[v] + i * t.end_row, acc[i * NV + v])
 
 
 ctypedef void (*TileOf)(const Tile *) noexcept nogil
@@ -416,6 +420,7 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
     cdef const real *seen
     cdef Panel panel
     cdef Tile t
+    t.once = 1
     t.w_m = job.w_m
     for block in range(blocks):
         k = block // across * job.tap_rows

@@ -110,6 +110,7 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     f.panel.channel = 0
     b.seen = NULL
     b.pitch = b.width
+    t.once = 1
     t.w_m = 1
     if f.taps == 0:
         return

@@ -86,6 +86,7 @@ cdef void show(const Picture *p) noexcept nogil:
 
 cdef struct Pixels:
     # A run of columns of a row u of a lattice.
+    int once  # see Tile
     real *out
     Py_ssize_t out_step
     const real *seen  # where its first column sees a tap at 0, in the first row of the picture
@@ -104,21 +105,22 @@ cdef inline void run_of_columns(const Pixels *t, int n) noexcept nogil:
     cdef const real *seen
     cdef const real *w
     cdef Py_ssize_t k, q, row, step = t.step
-    cdef int i
-    for i in range(n):
-        acc[i] = load(t.out + i * t.out_step) if t.bias == NULL else load(t.bias)
-    for k in range(t.rows.taps):
-        row = t.u * t.rows.stride + t.rows.at[k] - t.picture.first
-        if row < 0 or row >= t.picture.rows:
-            continue
-        w = t.w + t.rows.tap[k] * t.across * LANES
-        for q in range(t.columns.taps):
-            tap = load(w + t.columns.tap[q] * LANES)
-            seen = t.seen + (row * t.picture.pitch + t.columns.at[q]) * LANES
-            for i in range(n):
-                acc[i] = acc[i] + tap * peek(seen + i * step)
-    for i in range(n):
-        store(t.out + i * t.out_step, acc[i])
+    cdef int i, _once
+    for _once in range(t.once):
+        for i in range(n):
+            acc[i] = load(t.out + i * t.out_step) if t.bias == NULL else load(t.bias)
+        for k in range(t.rows.taps):
+            row = t.u * t.rows.stride + t.rows.at[k] - t.picture.first
+            if row < 0 or row >= t.picture.rows:
+                continue
+            w = t.w + t.rows.tap[k] * t.across * LANES
+            for q in range(t.columns.taps):
+                tap = load(w + t.columns.tap[q] * LANES)
+                seen = t.seen + (row * t.picture.pitch + t.columns.at[q]) * LANES
+                for i in range(n):
+                    acc[i] = acc[i] + tap * peek(seen + i * step)
+        for i in range(n):
+            store(t.out + i * t.out_step, acc[i])
 
 
 ctypedef void (*RunOfColumns)(const Pixels *) noexcept nogil
@@ -240,6 +242,7 @@ cdef void sum_pixels(
     cdef const Job *job = l.job
     cdef Pixels t
     cdef Py_ssize_t i, j, k, v, runs, first
+    t.once = 1
     t.picture = p
     t.w = w
     t.across = l.across
@@ -344,6 +347,7 @@ cdef int correlate_lanes(const Job *job, const Layer *p) noexcept nogil:
 
 cdef struct Taps:
     # A run of taps of dW for all pixels of a band of rows of Y.
+    int once  # see Tile
     const real *y
     const real *x[RUN]
     Py_ssize_t rows, columns, x_row, x_column
@@ -353,24 +357,26 @@ cdef struct Taps:
 cdef inline void run_of_taps(const Taps *t, int n) noexcept nogil:
     cdef vec acc[RUN]
     cdef vec y
-    cdef const real *y_pixel = t.y
+    cdef const real *y_pixel
     cdef const real *row[RUN]
     cdef real flat[RUN * LANES]
     cdef Py_ssize_t u, v, step = t.x_column
-    cdef int i
-    for i in range(n):
-        acc[i] = splat(0)
-        row[i] = t.x[i]
-    for u in range(t.rows):
-        for v in range(t.columns):
-            y = load(y_pixel)
-            for i in range(n):
-                acc[i] = acc[i] + y * peek(row[i] + v * step)
-            y_pixel += LANES
+    cdef int i, _once
+    for _once in range(t.once):
+        y_pixel = t.y
         for i in range(n):
-            row[i] += t.x_row
-    for i in range(n):
-        store(flat + i * LANES, acc[i])
+            acc[i] = splat(0)
+            row[i] = t.x[i]
+        for u in range(t.rows):
+            for v in range(t.columns):
+                y = load(y_pixel)
+                for i in range(n):
+                    acc[i] = acc[i] + y * peek(row[i] + v * step)
+                y_pixel += LANES
+            for i in range(n):
+                row[i] += t.x_row
+        for i in range(n):
+            store(flat + i * LANES, acc[i])
     for v in range(n * LANES):
         t.sums[v] += flat[v]
 
@@ -430,6 +436,7 @@ cdef void add_taps(
     """All taps for the pixels of two pictures."""
     cdef Taps t
     cdef Py_ssize_t taps = p.rows.taps * p.columns.taps, runs = parts_in(taps, RUN), i, k, first
+    t.once = 1
     t.rows = y.rows
     t.columns = y.width
     t.y = y.pixels

@@ -27,6 +27,7 @@ cdef struct WeightBlock:
 
 
 cdef struct Products:
+    int once  # see Tile
     const real *x[MR]
     const real *y
     Py_ssize_t y_step
@@ -41,31 +42,33 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
     cdef vec y[NV]
     cdef vec x
     cdef const real *row[MR]
-    cdef const real *y_row = t.y
+    cdef const real *y_row
     cdef Py_ssize_t u, v, step = t.x_column, pitch = t.pitch, y_step = t.y_step
-    cdef int i, j
-    for i in range(mr):
-        row[i] = t.x[i]
-        for j in range(nv):
-            acc[i * NV + j] = splat(0)
-    if not t.first:
+    cdef int i, j, _once
+    for _once in range(t.once):
+        y_row = t.y
         for i in range(mr):
+            row[i] = t.x[i]
             for j in range(nv):
-                acc[i * NV + j] = load(t.sums + i * pitch + j * LANES)
-    for u in range(t.rows):
-        for v in range(t.columns):
-            for j in range(nv):
-                y[j] = load(y_row + j * LANES)
+                acc[i * NV + j] = splat(0)
+        if not t.first:
             for i in range(mr):
-                x = splat(row[i][v * step])
                 for j in range(nv):
-                    acc[i * NV + j] = acc[i * NV + j] + x * y[j]
-            y_row += y_step
+                    acc[i * NV + j] = load(t.sums + i * pitch + j * LANES)
+        for u in range(t.rows):
+            for v in range(t.columns):
+                for j in range(nv):
+                    y[j] = load(y_row + j * LANES)
+                for i in range(mr):
+                    x = splat(row[i][v * step])
+                    for j in range(nv):
+                        acc[i * NV + j] = acc[i * NV + j] + x * y[j]
+                y_row += y_step
+            for i in range(mr):
+                row[i] += t.x_row
         for i in range(mr):
-            row[i] += t.x_row
-    for i in range(mr):
-        for j in range(nv):
-            store(t.sums + i * pitch + j * LANES, acc[i * NV + j])
+            for j in range(nv):
+                store(t.sums + i * pitch + j * LANES, acc[i * NV + j])
 
 
 ctypedef void (*ProductsOf)(const Products *) noexcept nogil
@@ -291,6 +294,7 @@ cdef void add_products(
     cdef Py_ssize_t pairs = (b.c_end - b.c) * b.taps, tiles = parts_in(pairs, MR), i, k, e, tap
     cdef Py_ssize_t across = b.q_end - b.q, lane
     cdef int mr, nv, j
+    t.once = 1
     t.rows = rows
     t.columns = columns
     t.x_row = b.u_step
