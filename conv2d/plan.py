@@ -244,20 +244,16 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     seen = 1 if problem.a == problem.b == 1 else width * height
     room = 2**18 // itemsize
     depth = _share(channels, min(room // (taps[0] * taps[1] * max(lanes, 16)), room // seen))
-    # Whatever the threads, several of them have enough to do: fewer channels at a time, then
-    # partial sums, if these are few against what they sum up.
+    # Whatever the threads, several of them have enough to do: first partial sums, if these are few
+    # against what they sum up, then fewer channels at a time, for which Y is transposed again.
     taken = groups * parts * -(-problem.a // taps[0]) * -(-problem.b // taps[1])
+    outputs = problem.images * rows * columns
+    size = problem.filters * channels * problem.a * problem.b * itemsize
+    bands = min(-(-ITEMS // (taken * -(-channels // depth))), problem.images * -(-rows // band))
+    bands = max(min(bands, outputs // 1024, 2**21 // max(size, 1)), 1)
+    taken *= bands
     pairs = depth * taps[0] * taps[1]
     if taken * -(-channels // depth) < ITEMS and pairs > 96:
         depth = _share(channels, max(depth // (ITEMS // taken or 1), 96 // (taps[0] * taps[1])))
-    taken *= -(-channels // depth)
-    outputs = problem.images * rows * columns
-    size = problem.filters * channels * problem.a * problem.b * itemsize
-    bands = max(
-        min(
-            ITEMS // taken, problem.images * -(-rows // band), outputs // 512, 2**22 // (size or 1)
-        ),
-        1,
-    )
     threads = max(min(threads, (WORKSPACE - 2**22) // 2**20), 1)
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, bands, threads)
