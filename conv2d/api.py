@@ -338,6 +338,10 @@ def conv2d_backward(
     """
     dy, x, w = operand("dy", dy), operand("x", x), operand("w", w)
     needed = _parse_need(need)
+    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
+        gradients = _plain_gradients(dy, x, w, needed)
+        if gradients is not None:
+            return gradients
     types = np.result_type(dy, w), np.result_type(x, dy), dy.dtype.newbyteorder("=")
     problem = find_problem(
         ("x", x.shape), ("w", w.shape), types[0], stride, padding, dilation, groups,
@@ -353,6 +357,8 @@ def conv2d_backward(
             check_out(array, shape, dtype, f"out of {name}")
     for array in outs:  # none of the results may change an input of the next
         dy, x, w = apart(dy, array), apart(x, array), apart(w, array)
+    if types[0] == types[1] == types[2]:  # what must be converted is converted once
+        dy, x, w = (readable(array, types[0], strided=True) for array in (dy, x, w))
     dx = dw = db = None
     if "dx" in needed:
         dx = _input_gradient(problem, w, dy, outs[0], num_threads)
@@ -361,7 +367,9 @@ def conv2d_backward(
             problem._replace(dtype=TYPE_NAMES[types[1].char]), x, dy, outs[1], num_threads
         )
     if "db" in needed:
-        db = _bias_gradient(problem, dy, outs[2], num_threads)
+        db = _bias_gradient(
+            problem._replace(dtype=TYPE_NAMES[types[2].char]), dy, outs[2], num_threads
+        )
     return Gradients(dx, dw, db)
 
 
@@ -436,6 +444,20 @@ def conv_transpose2d(
     return _deliver_input(problem, w, x, bias, out, num_threads)
 
 
+def _plain_gradients(dy: Array, x: Array, w: Array, needed: tuple[str, ...]) -> Gradients | None:
+    """The gradients of two planes of one type, with all settings at their defaults, else None."""
+    if not x.dtype == w.dtype == dy.dtype or x.shape != dy.shape:
+        return None
+    results = {
+        "dx": _door.input_same(x.shape, w, dy) if "dx" in needed else None,
+        "dw": _door.weight_same(x, w.shape, dy) if "dw" in needed else None,
+        "db": _door.bias_same(w.shape, dy) if "db" in needed else None,
+    }
+    if any(results[name] is None for name in needed):
+        return None
+    return Gradients(**results)
+
+
 def _input_gradient(
     problem: Problem, w: Array, dy: Array, out: Array | None, num_threads: int | None
 ) -> Array:
@@ -486,14 +508,14 @@ def _weight_gradient(
 def _bias_gradient(
     problem: Problem, dy: Array, out: Array | None, num_threads: int | None
 ) -> Array:
-    problem = problem._replace(dtype=TYPE_NAMES[dy.dtype.char])
+    dtype = np.dtype(problem.dtype)
     threads = _threads(num_threads)
-    dy_read = readable(dy, dy.dtype, not problem.plane)
-    result = Result(problem.b_shape, dy.dtype, out)
+    dy = readable(dy, dtype, not problem.plane)
+    result = Result(problem.b_shape, dtype, out)
     if problem.plane:
-        planar.bias_gradient(dy_read, make_plan(problem, "weight", threads), result)
+        planar.bias_gradient(dy, make_plan(problem, "weight", threads), result)
     else:
-        layer.bias_gradient(problem, dy_read, threads, result)
+        layer.bias_gradient(problem, dy, threads, result)
     return result.array
 
 
