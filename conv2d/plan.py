@@ -110,13 +110,14 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
 
     Small planes are faster with channels in the lanes (found by both at 14 x 14 to 112 x 112).
     """
+    small = SMALL_PLANE * 4 if direction == "weight" else SMALL_PLANE
     return (
         problem.channels == problem.groups > 0
         and problem.filters <= 2 * problem.groups
         and (direction != "input" or problem.filters == problem.groups)
         and problem.stride == problem.dilation == (1, 1)
         and max(problem.a, problem.b) <= MAX_FILTER
-        and (problem.height * problem.width > SMALL_PLANE or problem.filters < 8)
+        and (problem.height * problem.width > small or problem.filters < 8)
     )
 
 

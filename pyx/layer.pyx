@@ -26,6 +26,7 @@ cdef extern from "simd.h" nogil:
     vec splat(real)
     vec zip_low(vec, vec)
     vec zip_high(vec, vec)
+    vec halves(vec, vec)
 
 
 include "common.pxi"

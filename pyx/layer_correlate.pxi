@@ -251,23 +251,43 @@ cdef void choose_pitch(const Job *job, Block *b) noexcept nogil:
 cdef void pack_panel(
     const Job *job, const Block *b, const Panel *p, Py_ssize_t first, Py_ssize_t channels
 ) noexcept nogil:
-    cdef Py_ssize_t r, f, g, i, row, k
+    cdef Py_ssize_t r = 0, k
     cdef real *to = b.panel
-    cdef const real *plane
-    for r in range(channels):
-        plane = b.source + (first + r) * job.s_r
-        for f in range(p.rows.remainders):
-            for g in range(p.columns.remainders):
-                for i in range(p.height):
-                    row = (b.u + p.rows.low + i) * b.rows.stride + p.rows.remainder[f]
-                    row = source(row, job.height, job.mode)
-                    if row < 0:
-                        memset(to, 0, p.pitch * sizeof(real))
-                    else:
-                        pack_row(to, plane + row * job.s_row, job.s_column, &p.runs[g], 0)
-                    to += p.pitch
+    cdef const real *planes = b.source + first * job.s_r
+    while job.s_r == 1 and channels - r >= LANES > 1:  # channels last, as many as lanes
+        pack_planes(job, b, p, to, planes, LANES)
+        to += LANES * p.channel
+        planes += LANES
+        r += LANES
+    for r in range(r, channels):
+        pack_planes(job, b, p, to, planes, 1)
+        to += p.channel
+        planes += job.s_r
     for k in range(p.columns.high - p.columns.low + LANES):  # met by the last vectors
         to[k] = 0
+
+
+cdef void pack_planes(
+    const Job *job, const Block *b, const Panel *p, real *to, const real *planes,
+    Py_ssize_t channels
+) noexcept nogil:
+    """The planes of a panel of one channel, or of LANES channels that follow one another."""
+    cdef Py_ssize_t f, g, i, k, row
+    for f in range(p.rows.remainders):
+        for g in range(p.columns.remainders):
+            for i in range(p.height):
+                row = (b.u + p.rows.low + i) * b.rows.stride + p.rows.remainder[f]
+                row = source(row, job.height, job.mode)
+                if row < 0:
+                    for k in range(channels):
+                        memset(to + k * p.channel, 0, p.pitch * sizeof(real))
+                elif channels == 1:
+                    pack_row(to, planes + row * job.s_row, job.s_column, &p.runs[g], 0)
+                else:
+                    pack_pixels(
+                        to, p.channel, planes + row * job.s_row, job.s_column, &p.runs[g]
+                    )
+                to += p.pitch
 
 
 cdef void tap_offsets(

@@ -35,14 +35,18 @@ cdef void show_pixels(
         if size < LANES and count >= LANES and p.column == 1:
             j = count - LANES  # overlaps the one before
             size = LANES
+        row = j // p.width
+        column = j % p.width
+        to_pixel = p.pixels + ((to + row) * p.pitch + p.before + column) * LANES
         if size == LANES and p.column == 1 and p.apart != 0:
+            if column + size <= p.width:
+                transpose_square(to_pixel, LANES, p.planes[0] + base + j, p.apart)
+                j += size
+                continue
             transpose_square(p.square, LANES, p.planes[0] + base + j, p.apart)
         else:
             for i in range(size * LANES):
                 p.square[i] = p.planes[i % LANES][base + (j + i // LANES) * p.column]
-        row = j // p.width
-        column = j % p.width
-        to_pixel = p.pixels + ((to + row) * p.pitch + p.before + column) * LANES
         for i in range(size):
             store(to_pixel, peek(p.square + i * LANES))
             to_pixel += LANES
@@ -69,7 +73,7 @@ cdef void pad_row(const Picture *p, Py_ssize_t i) noexcept nogil:
 cdef void show(const Picture *p) noexcept nogil:
     """Fill a picture."""
     cdef Py_ssize_t i = 0, row, count
-    cdef bint dense = p.row == p.width and p.column == 1
+    cdef bint dense = p.row == p.width and p.column == 1 and p.width < 2 * LANES
     while i < p.rows:
         row = source(p.first + i, p.height, p.mode)
         count = 1

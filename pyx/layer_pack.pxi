@@ -106,6 +106,31 @@ cdef inline void pad(
             to[k] = row[source(run.first + k * run.step, run.n, run.mode) * element]
 
 
+cdef inline void transpose_square(
+    real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch
+) noexcept nogil:
+    """LANES x LANES elements: each round shuffles the first half of the vectors with the second."""
+    cdef vec a[LANES]
+    cdef vec b[LANES]
+    cdef int i, stage = 1
+    for i in range(LANES):
+        a[i] = load(rows + i * pitch)
+    while stage < LANES:
+        for i in range(LANES // 2):
+            b[2 * i] = zip_low(a[i], a[i + LANES // 2])
+            b[2 * i + 1] = zip_high(a[i], a[i + LANES // 2])
+        for i in range(LANES):
+            a[i] = b[i]
+        stage *= 2
+    for i in range(LANES):
+        store(to + i * to_pitch, a[i])
+
+
+cdef inline void pack_every_second(real *to, const real *x) noexcept nogil:
+    """A vector of elements; what lies behind the last of them is not read."""
+    store(to, halves(peek(x), peek(x + LANES - 1)))
+
+
 cdef inline void pack_row(
     real *to, const real *row, Py_ssize_t element, const Run *run, Py_ssize_t room
 ) noexcept nogil:
@@ -127,11 +152,33 @@ cdef inline void pack_row(
             store(to + length - LANES, peek(x + length - LANES))
         elif step == 1 and room - begin >= LANES:
             store(to, peek(x))
-        elif step == 2:
-            for k in range(length):
-                to[k] = x[2 * k]
+        elif step == 2 and length >= LANES > 1:
+            for k in range(length // LANES):
+                pack_every_second(to + k * LANES, x + 2 * k * LANES)
+            pack_every_second(to + length - LANES, x + 2 * (length - LANES))
         else:
             for k in range(length):
                 to[k] = x[k * step]
         to -= run.low
     pad(to, run, run.high, run.count, row, element)
+
+
+cdef void pack_pixels(
+    real *to, Py_ssize_t channel, const real *row, Py_ssize_t element, const Run *run
+) noexcept nogil:
+    """A run of a row of LANES channels that follow one another in each pixel, into rows apart."""
+    cdef Py_ssize_t k, step = run.step * element, length = run.high - run.low, j = 0
+    cdef const real *x
+    if length < LANES:
+        for k in range(LANES):
+            pack_row(to + k * channel, row + k, element, run, 0)
+        return
+    x = row + (run.first + run.low * run.step) * element
+    for k in range(LANES):
+        pad(to + k * channel, run, 0, run.low, row + k, element)
+    while j < length:  # the last square overlaps the one before
+        j = min(j, length - LANES)
+        transpose_square(to + run.low + j, channel, x + j * step, step)
+        j += LANES
+    for k in range(LANES):
+        pad(to + k * channel, run, run.high, run.count, row + k, element)

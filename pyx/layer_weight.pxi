@@ -161,26 +161,6 @@ PRODUCTS_OF[3][:] = [
 ]
 
 
-cdef inline void transpose_square(
-    real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch
-) noexcept nogil:
-    """LANES x LANES elements: each round shuffles the first half of the vectors with the second."""
-    cdef vec a[LANES]
-    cdef vec b[LANES]
-    cdef int i, stage = 1
-    for i in range(LANES):
-        a[i] = load(rows + i * pitch)
-    while stage < LANES:
-        for i in range(LANES // 2):
-            b[2 * i] = zip_low(a[i], a[i + LANES // 2])
-            b[2 * i + 1] = zip_high(a[i], a[i + LANES // 2])
-        for i in range(LANES):
-            a[i] = b[i]
-        stage *= 2
-    for i in range(LANES):
-        store(to + i * to_pitch, a[i])
-
-
 cdef void transpose(
     real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch, Py_ssize_t element,
     Py_ssize_t count, Py_ssize_t size
@@ -217,7 +197,13 @@ cdef void transpose_y(
         count = min(lanes, b.m_end - m)
         y = <const real *> p.y + n * p.y_n + (b.group * p.k + m) * p.y_k
         y += u * p.y_row + v * p.y_col
-        if p.y_row == columns * p.y_col:
+        if p.y_k == 1:  # channels last: as it is
+            for i in range(rows * columns):
+                memcpy(
+                    to + i * lanes, y + i // columns * p.y_row + i % columns * p.y_col,
+                    count * sizeof(real),
+                )
+        elif p.y_row == columns * p.y_col:
             transpose(to, lanes, y, p.y_k, p.y_col, count, rows * columns)
         else:
             for i in range(rows):

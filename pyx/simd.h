@@ -58,13 +58,25 @@ static inline vec splat(real s) { return s - (vec){0}; }
 #else
 #define ZIP(i) i, i + 2
 #endif
+/* The even elements of a vector, then the odd ones of another. */
+#if LANE_COUNT == 16
+#define HALVES 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31
+#elif LANE_COUNT == 8
+#define HALVES 0, 2, 4, 6, 9, 11, 13, 15
+#elif LANE_COUNT == 4
+#define HALVES 0, 2, 5, 7
+#else
+#define HALVES 0, 3
+#endif
 typedef lane lanes __attribute__((vector_size(VBYTES)));
 static inline vec zip_low(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){ZIP(0)}); }
 static inline vec zip_high(vec a, vec b)
 {
     return __builtin_shuffle(a, b, (lanes){ZIP(LANE_COUNT / 2)});
 }
+static inline vec halves(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){HALVES}); }
 #else
+#define halves zip_low
 static inline vec zip_low(vec a, vec b) { return a + 0 * b; } /* never called */
 #define zip_high zip_low
 typedef real vec; /* no vector types: one lane, slow but right */
