@@ -31,11 +31,15 @@ cdef extern from "simd.h" nogil:
 
 include "common.pxi"
 include "layer_pack.pxi"
+include "layer_tiles.pxi"
 include "layer_correlate.pxi"
+include "layer_products.pxi"
 include "layer_exact.pxi"
 include "layer_weight.pxi"
 include "layer_lanes.pxi"
+include "layer_lanes_weight.pxi"
 include "layer_filters.pxi"
+include "layer_drivers.pxi"
 
 
 cdef LayerKernels KERNELS

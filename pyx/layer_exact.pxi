@@ -100,6 +100,50 @@ cdef void exactly(const Layer *p, bint back) noexcept nogil:
     if p.mode != ZEROS and not back:
         return
     for channel in range(p.groups * (p.c if back else p.k)):
-        if not looks_finite(p, channel, back) and not filters_finite(p, channel, back):
+        # With planes in the lanes rows of padding are not multiplied: no element sees all of W.
+        if p.lanes_of != PLANES and looks_finite(p, channel, back):
+            continue
+        if not filters_finite(p, channel, back):
             for n in prange(p.n, num_threads=<int> p.threads, schedule="static"):
                 exact_plane(p, n, channel, back)
+
+
+cdef void exact_weight(
+    const Layer *p, Py_ssize_t m, Py_ssize_t c, Py_ssize_t k, Py_ssize_t q
+) noexcept nogil:
+    """One element of dW with nothing but its own terms in the sum."""
+    cdef Py_ssize_t n, i, j, row, column
+    cdef const real *x = <const real *> p.x + (m // p.k * p.c + c) * p.x_c
+    cdef const real *y = <const real *> p.y + m * p.y_k
+    cdef total s = 0
+    for n in range(p.n):
+        for i in range(p.rows.outputs):
+            row = i * p.rows.stride - p.rows.before + k * p.rows.dilation
+            row = source(row, p.rows.size, p.mode)
+            if row < 0:
+                continue
+            for j in range(p.columns.outputs):
+                column = j * p.columns.stride - p.columns.before + q * p.columns.dilation
+                column = source(column, p.columns.size, p.mode)
+                if column >= 0:
+                    s += x[row * p.x_row + column * p.x_col] * y[i * p.y_row + j * p.y_col]
+        x += p.x_n
+        y += p.y_n
+    (<real *> p.w)[m * p.w_k + c * p.w_c + k * p.w_row + q * p.w_col] = <real> s
+
+
+cdef void exact_filter(const Layer *p, Py_ssize_t m) noexcept nogil:
+    """Those elements of one filter once more that are not finite."""
+    cdef Py_ssize_t c, k, q
+    cdef const real *w = <const real *> p.w + m * p.w_k
+    for c in range(p.c):
+        for k in range(p.rows.taps):
+            for q in range(p.columns.taps):
+                if not finite(w[c * p.w_c + k * p.w_row + q * p.w_col]):
+                    exact_weight(p, m, c, k, q)
+
+
+cdef void exact_weights(const Layer *p) noexcept nogil:
+    cdef Py_ssize_t m
+    for m in prange(p.groups * p.k, num_threads=<int> p.threads, schedule="static"):
+        exact_filter(p, m)

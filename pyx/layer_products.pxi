@@ -1,0 +1,138 @@
+# Tiles of dW: mr pairs (c, tap) x nv vectors of filters in registers
+#
+# A step is one (u, v): nv loads of the transposed Y, mr broadcasts of X, mr * nv multiplications.
+
+
+cdef struct Products:
+    int once  # see Tile
+    const real *x[MR]
+    const real *y
+    Py_ssize_t y_step
+    real *sums
+    Py_ssize_t rows, columns, x_row, x_column, pitch  # of the sums
+    bint first  # nothing is in the sums yet
+
+
+cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
+    """Add to the sums of mr pairs (c, tap) x nv vectors of m."""
+    cdef vec acc[MR * NV]
+    cdef vec y[NV]
+    cdef vec x
+    cdef const real *row[MR]
+    cdef const real *y_row
+    cdef Py_ssize_t u, v, step = t.x_column, pitch = t.pitch, y_step = t.y_step
+    cdef int i, j, _once
+    for _once in range(t.once):
+        y_row = t.y
+        for i in range(mr):
+            row[i] = t.x[i]
+            for j in range(nv):
+                acc[i * NV + j] = splat(0)
+        if not t.first:
+            for i in range(mr):
+                for j in range(nv):
+                    acc[i * NV + j] = load(t.sums + i * pitch + j * LANES)
+        for u in range(t.rows):
+            for v in range(t.columns):
+                for j in range(nv):
+                    y[j] = load(y_row + j * LANES)
+                for i in range(mr):
+                    x = splat(row[i][v * step])
+                    for j in range(nv):
+                        acc[i * NV + j] = acc[i * NV + j] + x * y[j]
+                y_row += y_step
+            for i in range(mr):
+                row[i] += t.x_row
+        for i in range(mr):
+            for j in range(nv):
+                store(t.sums + i * pitch + j * LANES, acc[i * NV + j])
+
+
+ctypedef void (*ProductsOf)(const Products *) noexcept nogil
+
+cdef void products_1x1(const Products *t) noexcept nogil:
+    products(t, 1, 1)
+
+cdef void products_2x1(const Products *t) noexcept nogil:
+    products(t, 2, 1)
+
+cdef void products_3x1(const Products *t) noexcept nogil:
+    products(t, 3, 1)
+
+cdef void products_4x1(const Products *t) noexcept nogil:
+    products(t, 4, 1)
+
+cdef void products_5x1(const Products *t) noexcept nogil:
+    products(t, 5, 1)
+
+cdef void products_6x1(const Products *t) noexcept nogil:
+    products(t, 6, 1)
+
+cdef void products_1x2(const Products *t) noexcept nogil:
+    products(t, 1, 2)
+
+cdef void products_2x2(const Products *t) noexcept nogil:
+    products(t, 2, 2)
+
+cdef void products_3x2(const Products *t) noexcept nogil:
+    products(t, 3, 2)
+
+cdef void products_4x2(const Products *t) noexcept nogil:
+    products(t, 4, 2)
+
+cdef void products_5x2(const Products *t) noexcept nogil:
+    products(t, 5, 2)
+
+cdef void products_6x2(const Products *t) noexcept nogil:
+    products(t, 6, 2)
+
+cdef void products_1x3(const Products *t) noexcept nogil:
+    products(t, 1, min(3, NV))
+
+cdef void products_2x3(const Products *t) noexcept nogil:
+    products(t, 2, min(3, NV))
+
+cdef void products_3x3(const Products *t) noexcept nogil:
+    products(t, 3, min(3, NV))
+
+cdef void products_4x3(const Products *t) noexcept nogil:
+    products(t, 4, min(3, NV))
+
+cdef void products_5x3(const Products *t) noexcept nogil:
+    products(t, 5, min(3, NV))
+
+cdef void products_6x3(const Products *t) noexcept nogil:
+    products(t, 6, min(3, NV))
+
+cdef void products_1x4(const Products *t) noexcept nogil:
+    products(t, 1, min(4, NV))
+
+cdef void products_2x4(const Products *t) noexcept nogil:
+    products(t, 2, min(4, NV))
+
+cdef void products_3x4(const Products *t) noexcept nogil:
+    products(t, 3, min(4, NV))
+
+cdef void products_4x4(const Products *t) noexcept nogil:
+    products(t, 4, min(4, NV))
+
+cdef void products_5x4(const Products *t) noexcept nogil:
+    products(t, 5, min(4, NV))
+
+cdef void products_6x4(const Products *t) noexcept nogil:
+    products(t, 6, min(4, NV))
+
+
+cdef ProductsOf PRODUCTS_OF[4][6]
+PRODUCTS_OF[0][:] = [
+    products_1x1, products_2x1, products_3x1, products_4x1, products_5x1, products_6x1
+]
+PRODUCTS_OF[1][:] = [
+    products_1x2, products_2x2, products_3x2, products_4x2, products_5x2, products_6x2
+]
+PRODUCTS_OF[2][:] = [
+    products_1x3, products_2x3, products_3x3, products_4x3, products_5x3, products_6x3
+]
+PRODUCTS_OF[3][:] = [
+    products_1x4, products_2x4, products_3x4, products_4x4, products_5x4, products_6x4
+]

@@ -1,0 +1,141 @@
+# Tiles of layers: mr rows x nv vectors of sums in registers
+#
+# A step is one tap of one channel: nv loads, mr broadcasts, mr * nv multiplications. What the rows
+# and the vectors are is up to those who use them: channels of the result by vectors of positions
+# (layer_correlate.pxi), or positions by vectors of channels (layer_filters.pxi).
+
+
+cdef struct Tile:
+    int once  # 1: gcc 12 unrolls early, and so keeps in registers, only what lies within a loop
+    const real *x[NV]
+    const real *w_block  # of the first channel of the result
+    const real *w
+    Py_ssize_t w_m
+    const Py_ssize_t *x_offset  # of the taps of a few channels, a table that is used again and
+    const Py_ssize_t *w_offset  # again, moved on by as many channels
+    Py_ssize_t table, x_step, w_step
+    Py_ssize_t steps  # in all
+    const real *start[NV]  # what the sums begin with
+    Py_ssize_t start_row
+    real *end[NV]
+    Py_ssize_t end_row
+
+
+cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
+    """A tile of mr channels x nv vectors."""
+    cdef vec acc[MR * NV]
+    cdef vec x[NV]
+    cdef vec tap
+    cdef const real *row[NV]
+    cdef const real *w
+    cdef const real *v_w
+    cdef Py_ssize_t left, k, offset, w_m = t.w_m
+    cdef int i, v, _once
+    for _once in range(t.once):
+        for v in range(nv):
+            row[v] = t.x[v]
+            for i in range(mr):
+                acc[i * NV + v] = load(t.start[v] + i * t.start_row)
+        w = t.w
+        left = t.steps
+        while left > 0:
+            for k in range(min(left, t.table)):
+                offset = t.x_offset[k]
+                v_w = w + t.w_offset[k]
+                for v in range(nv):
+                    x[v] = load(row[v] + offset)
+                for i in range(mr):
+                    tap = splat(v_w[i * w_m])
+                    for v in range(nv):
+                        acc[i * NV + v] = acc[i * NV + v] + tap * x[v]
+            for v in range(nv):
+                row[v] += t.x_step
+            w += t.w_step
+            left -= t.table
+        for i in range(mr):
+            for v in range(nv):
+                store(t.end[v] + i * t.end_row, acc[i * NV + v])
+
+
+ctypedef void (*TileOf)(const Tile *) noexcept nogil
+
+# A function for each size: in one large function gcc 12 spills.
+
+cdef void tile_1x1(const Tile *t) noexcept nogil:
+    tile(t, 1, 1)
+
+cdef void tile_2x1(const Tile *t) noexcept nogil:
+    tile(t, 2, 1)
+
+cdef void tile_3x1(const Tile *t) noexcept nogil:
+    tile(t, 3, 1)
+
+cdef void tile_4x1(const Tile *t) noexcept nogil:
+    tile(t, 4, 1)
+
+cdef void tile_5x1(const Tile *t) noexcept nogil:
+    tile(t, 5, 1)
+
+cdef void tile_6x1(const Tile *t) noexcept nogil:
+    tile(t, 6, 1)
+
+cdef void tile_1x2(const Tile *t) noexcept nogil:
+    tile(t, 1, 2)
+
+cdef void tile_2x2(const Tile *t) noexcept nogil:
+    tile(t, 2, 2)
+
+cdef void tile_3x2(const Tile *t) noexcept nogil:
+    tile(t, 3, 2)
+
+cdef void tile_4x2(const Tile *t) noexcept nogil:
+    tile(t, 4, 2)
+
+cdef void tile_5x2(const Tile *t) noexcept nogil:
+    tile(t, 5, 2)
+
+cdef void tile_6x2(const Tile *t) noexcept nogil:
+    tile(t, 6, 2)
+
+cdef void tile_1x3(const Tile *t) noexcept nogil:
+    tile(t, 1, min(3, NV))
+
+cdef void tile_2x3(const Tile *t) noexcept nogil:
+    tile(t, 2, min(3, NV))
+
+cdef void tile_3x3(const Tile *t) noexcept nogil:
+    tile(t, 3, min(3, NV))
+
+cdef void tile_4x3(const Tile *t) noexcept nogil:
+    tile(t, 4, min(3, NV))
+
+cdef void tile_5x3(const Tile *t) noexcept nogil:
+    tile(t, 5, min(3, NV))
+
+cdef void tile_6x3(const Tile *t) noexcept nogil:
+    tile(t, 6, min(3, NV))
+
+cdef void tile_1x4(const Tile *t) noexcept nogil:
+    tile(t, 1, min(4, NV))
+
+cdef void tile_2x4(const Tile *t) noexcept nogil:
+    tile(t, 2, min(4, NV))
+
+cdef void tile_3x4(const Tile *t) noexcept nogil:
+    tile(t, 3, min(4, NV))
+
+cdef void tile_4x4(const Tile *t) noexcept nogil:
+    tile(t, 4, min(4, NV))
+
+cdef void tile_5x4(const Tile *t) noexcept nogil:
+    tile(t, 5, min(4, NV))
+
+cdef void tile_6x4(const Tile *t) noexcept nogil:
+    tile(t, 6, min(4, NV))
+
+
+cdef TileOf TILE_OF[4][6]
+TILE_OF[0][:] = [tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1]
+TILE_OF[1][:] = [tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2]
+TILE_OF[2][:] = [tile_1x3, tile_2x3, tile_3x3, tile_4x3, tile_5x3, tile_6x3]
+TILE_OF[3][:] = [tile_1x4, tile_2x4, tile_3x4, tile_4x4, tile_5x4, tile_6x4]
