@@ -349,21 +349,27 @@ cdef int weight_gradient(const Layer *layer) noexcept nogil:
     return 0
 
 
-cdef total plane_sum(const real *y, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t columns,
-                     Py_ssize_t element) noexcept nogil:
-    cdef Py_ssize_t i, j, whole
+cdef total plane_sum(
+    const real *y, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t columns, Py_ssize_t element
+) noexcept nogil:
+    """In the same order for any layout."""
+    cdef Py_ssize_t i, j, k
     cdef real flat[LANES]
     cdef vec acc
     cdef total s = 0
     for i in range(rows):
-        whole = columns // LANES if element == 1 else 0
         acc = splat(0)
-        for j in range(whole):
-            acc += load(y + j * LANES)
+        for j in range(columns // LANES):
+            if element == 1:
+                acc += load(y + j * LANES)
+            else:
+                for k in range(LANES):
+                    flat[k] = y[(j * LANES + k) * element]
+                acc += load(flat)
         store(flat, acc)
         for j in range(LANES):
             s += flat[j]
-        for j in range(whole * LANES, columns):
+        for j in range(columns // LANES * LANES, columns):
             s += y[j * element]
         y += pitch
     return s
