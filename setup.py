@@ -76,6 +76,9 @@ def kernel_modules() -> list[Extension]:
         for number, element in enumerate(ELEMENTS)
         for level in [*LEVELS, "generic"]
     ] + [
+        extension(f"_fft_{level}", "fft", element=ELEMENTS.index("f64"), level=level)
+        for level in [*LEVELS, "generic"]
+    ] + [
         extension(f"_limits_{element}_{level}", "limits", element=number, level=level)
         for number, element in enumerate(ELEMENTS[:2])
         for level in [*LEVELS, "generic"]

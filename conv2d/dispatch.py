@@ -38,7 +38,8 @@ def connect(level: str) -> None:
     """Give the door the kernels of a level."""
     names = [f"{__package__}._planar_{element}_{level}" for element in ELEMENTS]
     kernels = [importlib.import_module(name).kernels for name in names]
-    _door.connect(kernels, SMALL_FLOPS, SMALL_ROWS, plan_same)
+    fft = importlib.import_module(f"{__package__}._fft_{level}").kernel
+    _door.connect(kernels, fft, SMALL_FLOPS, SMALL_ROWS, plan_same)
 
 
 LEVEL = choose_level()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from math import log2
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,18 @@ WORKSPACE = 32 * 2**20  # bytes, the most that a call takes beyond its arrays
 CHUNK = 1 << 17
 # Rows or columns of the largest block of W that a kernel takes in one call.
 MAX_FILTER = _door.LARGEST_FILTER
+# Rows or columns that a tile of X may have, of W's blocks, and threads that keep their states
+# (one tile each, 1 MiB at most) within the workspace.
+FFT_TILES = (32, 48, 64, 96, 128, 192, 256)
+FFT_FILTER = 128
+FFT_THREADS = 24
+# Elements of what the first pass of a separable filter gives to the second.
+SEPARABLE_CHUNK = 1 << 18
+SEPARABLE_TAPS = 3
+SEPARABLE_FLOPS = 2e7
+DIRECT_COST = 0.045
+FFT_COST = {32: 0, 48: 1, 64: 0, 96: 1, 128: 0, 192: 1, 256: 1}
+FLOATS = ("float16", "float32", "float64")
 
 
 def _l2_cache() -> int:
@@ -39,7 +52,7 @@ L2_CACHE = _l2_cache()
 class Plan(NamedTuple):
     """What the kernels are told beside the sizes."""
 
-    algorithm: str
+    algorithm: str  # or two: the first if the filter allows it
     band: int  # rows of Y at a time; for dW, rows of one partial sum
     strip: int  # columns of Y at a time
     threads: int
@@ -49,8 +62,9 @@ class Plan(NamedTuple):
 def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
     """The plan for Y ("forward"), dX ("input") or dW ("weight"); its blocking ignores `threads`."""
     rows, columns = problem.x_shape if direction == "input" else problem.y_shape
+    algorithm = choose_algorithm(problem, direction, rows, columns)
     if rows <= SMALL_ROWS and 2 * rows * columns * problem.a * problem.b < SMALL_FLOPS:
-        return Plan("direct", max(rows, 1), max(columns, 1), 1)
+        return Plan(algorithm, max(rows, 1), max(columns, 1), 1)
     itemsize = max(np.dtype(problem.dtype).itemsize, 4)
     if direction == "weight":
         # At most 64 partial sums of dW, of 16 rows at least; both planes of a block in half a MiB,
@@ -61,7 +75,52 @@ def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
         # The rows of X that a row of tiles reads, and the tiles, in half of L2.
         band = 48
         strip = L2_CACHE // (2 * (min(problem.a, MAX_FILTER) + 11) * itemsize)
-    return Plan("direct", band, max(strip // 64, 4) * 64, min(threads, MAX_THREADS))
+    return Plan(algorithm, band, max(strip // 64, 4) * 64, min(threads, MAX_THREADS))
+
+
+def choose_algorithm(problem: Problem, direction: str, rows: int, columns: int) -> str:
+    """What was asked for, or the fastest that keeps the promises on accuracy."""
+    a, b = problem.w_shape
+    if direction == "weight":
+        return "direct"
+    if problem.algorithm != "auto":
+        return problem.algorithm
+    if problem.dtype not in FLOATS or 0 in (rows, columns) or (
+        direction == "input" and problem.mode != "zeros"
+    ):
+        return "direct"
+    # Its float64 keeps a bright region from the dark ones beside it in float32 data alone.
+    fast = "direct"
+    if problem.dtype != "float64" and min(rows, columns) > 1:
+        direct = DIRECT_COST * 2 * rows * columns * a * b
+        if fft_cost(rows, columns, min(a, FFT_FILTER), min(b, FFT_FILTER)) < direct:
+            fast = "fft"
+    if min(a, b) >= SEPARABLE_TAPS and max(a, b) <= MAX_FILTER:
+        if 2 * rows * columns * a * b >= SEPARABLE_FLOPS:
+            return f"separable or {fast}"
+    return fast
+
+
+def fft_cost(rows: int, columns: int, a: int, b: int) -> float:
+    """What the best tiles cost."""
+    return min(_cost(rows, columns, a, b, high, wide) for high, wide in _tiles(a, b))
+
+
+@lru_cache(maxsize=4096)
+def fft_tile(rows: int, columns: int, a: int, b: int) -> tuple[int, int]:
+    """The rows and columns of the tiles of X that cost least."""
+    return min(_tiles(a, b), key=lambda tile: _cost(rows, columns, a, b, *tile))
+
+
+def _tiles(a: int, b: int) -> list[tuple[int, int]]:
+    return [(high, wide) for high in FFT_TILES if high > a for wide in FFT_TILES if wide > b]
+
+
+def _cost(rows: int, columns: int, a: int, b: int, high: int, wide: int) -> float:
+    """Of the pairs of tiles, and of the spectrum of W."""
+    tiles = -(-rows // (high - a + 1)) * -(-columns // (wide - b + 1))
+    pairs = (tiles + 1) // 2 + 0.5
+    return pairs * high * wide * (log2(high * wide) + FFT_COST[high] + FFT_COST[wide])
 
 
 def plan_same(

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import _door
+from . import _door, fft, separable
 from .arrays import Result, kernel_type
 from .plan import MAX_FILTER, Plan
 from .problem import PADDING_MODES, Array, Problem
@@ -70,9 +70,39 @@ def bias_gradient(dy: Array, plan: Plan, dtype: np.dtype[Any]) -> Array:
 def _correlate(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
 ) -> None:
-    """X with W of any size into any result, each a block at a time where need be."""
+    """X with W of any size into any result, by what the plan says and the filter allows."""
     if result.array.size == 0:
         return
+
+    def direct(
+        x: Array, w: Array, b: Array | None, top: int, left: int, result: Result
+    ) -> None:
+        _correlate_directly(x, w, b, top, left, mode, plan, result)
+
+    first, _, other = plan.algorithm.partition(" or ")
+    if first == "separable":
+        parts = separable.factors(w)
+        if parts is not None:
+            blocks = separable.correlate(x, parts, b, top, left, result, direct)
+            for i, j in blocks:
+                part = Result((i.stop - i.start, j.stop - j.start), x.dtype, None)
+                direct(x, w, b, top - i.start, left - j.start, part)
+                result.write(i, j, part.array)
+            return
+        if not other:
+            raise ValueError(
+                f"algorithm is 'separable', but w {w.shape} is not a column times a row"
+            )
+    if "fft" in (first, other) and np.isfinite(w).all():
+        fft.correlate(x, w, b, top, left, mode, plan.threads, result, direct)
+    else:
+        direct(x, w, b, top, left, result)
+
+
+def _correlate_directly(
+    x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
+) -> None:
+    """X with W of any size into any result, each a block at a time where need be."""
     taps = list(_filter_blocks(*w.shape))
     if result.direct is not None and len(taps) == 1:
         _door.correlate(x, w, result.direct, b, top, left, mode, plan)

@@ -13,7 +13,8 @@ Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 Padding: TypeAlias = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "fft", "separable")
+FLOAT_ALGORITHMS = ("fft", "separable")
 PADDINGS = ("same", "same_lower", "valid", "full")
 # Names of the types that can be computed with; `dtype.name` is slower than a small convolution.
 TYPE_NAMES = {char: np.dtype(char).name for char in "bBhHiIlLqQefd"}
@@ -37,6 +38,7 @@ class Problem(NamedTuple):
     right: int
     mode: str
     dtype: str
+    algorithm: str = "auto"  # what was asked for
 
     @property
     def x_shape(self) -> tuple[int, int]:
@@ -75,7 +77,9 @@ class Problem(NamedTuple):
         name += f"p{self.top},{self.bottom},{self.left},{self.right}"
         if self.mode != "zeros":
             name += f"-{self.mode}"
-        return name if self.dtype == "float32" else f"{name}-{self.dtype}"
+        if self.dtype != "float32":
+            name += f"-{self.dtype}"
+        return name if self.algorithm == "auto" else f"{name}-{self.algorithm}"
 
 
 def make_problem(
@@ -88,6 +92,8 @@ def make_problem(
 ) -> Problem:
     """Check shapes, each given with the name of its argument, and settings."""
     _choose("algorithm", algorithm, ALGORITHMS)
+    if algorithm in FLOAT_ALGORITHMS and dtype.kind != "f":
+        raise ValueError(f"algorithm is {algorithm!r}, which has no exact integers such as {dtype}")
     _choose("padding_mode", padding_mode, PADDING_MODES)
     shapes = f"{x[0]} {x[1]}, {w[0]} {w[1]}"
     for name, shape, letters in ((*x, "(H, W)"), (*w, "(a, b)")):
@@ -113,7 +119,8 @@ def make_problem(
                 f"with its padding ({shapes})"
             )
     (height, width), (a, b) = x[1], w[1]
-    return Problem(height, width, a, b, *rows, *columns, mode, TYPE_NAMES[dtype.char])
+    name = TYPE_NAMES[dtype.char]
+    return Problem(height, width, a, b, *rows, *columns, mode, name, algorithm)
 
 
 def parse_padding(padding: Any, taps: Shape) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
-from kernels cimport MAX_FILTER, ZEROS, Kernel, Kernels, Plane
+from kernels cimport FFT, MAX_FILTER, ZEROS, Kernel, Kernels, Plane, Tiling
 
 cdef extern from *:
     """
@@ -36,6 +36,7 @@ cdef enum:
 LARGEST_FILTER = <int> MAX_FILTER
 
 cdef const Kernels *tables[ELEMENTS]
+cdef FFT fft_kernel = NULL
 cdef int parallel_calls = 0  # running now; changed with the GIL held
 cdef bint used_threads = False
 cdef bint forked = False
@@ -50,11 +51,12 @@ cdef Py_ssize_t small_rows = 0
 cdef object planner = None
 
 
-def connect(list kernels, double flops, Py_ssize_t rows, plan):
+def connect(list kernels, fft, double flops, Py_ssize_t rows, plan):
     """Take the kernels of each element type, what a small problem is, and the planner of others."""
-    global small_flops, small_rows, planner
+    global fft_kernel, small_flops, small_rows, planner
     for element in range(<int> ELEMENTS):
         tables[element] = <const Kernels *> PyCapsule_GetPointer(kernels[element], "conv2d.kernels")
+    fft_kernel = <FFT> PyCapsule_GetPointer(fft, "conv2d.fft")
     small_flops = flops
     small_rows = rows
     planner = plan
@@ -97,8 +99,16 @@ cdef bint owns_pool():
     return pool_owner == me
 
 
+ctypedef int (*Work)(const void *) noexcept nogil
+
+
 cdef int run(Kernel kernel, Plane *plane) except -1:
-    """Run a kernel without the GIL. One call at a time is parallel, the others are serial."""
+    """Run a kernel without the GIL."""
+    return run_with(<Work> kernel, plane, plane)
+
+
+cdef int run_with(Work kernel, const void *what, Plane *plane) except -1:
+    """Run a kernel on `what` has the plane. One call at a time is parallel, the others serial."""
     global parallel_calls, used_threads
     cdef int failed
     cdef bint keep = True
@@ -110,12 +120,12 @@ cdef int run(Kernel kernel, Plane *plane) except -1:
             plane.threads = 1
     if plane.threads == 1:
         with nogil:
-            failed = kernel(plane)
+            failed = kernel(what)
     else:
         used_threads = True
         parallel_calls += 1
         with nogil:
-            failed = kernel(plane)
+            failed = kernel(what)
             if not keep:
                 free_threads()
         parallel_calls -= 1
@@ -179,6 +189,34 @@ def correlate(
     if bias is not None:
         p.bias = cnp.PyArray_DATA(bias)
     run(tables[element_of(x)].correlate, &p)
+
+
+def fft(
+    cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias, Py_ssize_t top, Py_ssize_t left,
+    int mode, int threads, shape, tile, Py_ssize_t first, cnp.ndarray direct
+):
+    """Tiles of Y (of `shape`) from X and W (float64, C-contiguous), from number `first` on.
+
+    Each is of `tile` less W rows and columns. Y is the whole plane, or a stack (tiles, rows * columns)
+    of as many as `direct` has flags, which are set for tiles that have to be done directly.
+    """
+    cdef Tiling t
+    lay(&t.plane, x, w, y, top, left)
+    t.plane.w_row = t.plane.b
+    t.plane.oh, t.plane.ow = shape
+    t.plane.mode = mode
+    t.plane.threads = threads
+    if bias is not None:
+        t.plane.bias = cnp.PyArray_DATA(bias)
+    t.rows, t.columns = tile
+    t.first = first
+    t.last = first + cnp.PyArray_DIM(direct, 0)
+    t.y_step = 0
+    if t.plane.oh != cnp.PyArray_DIM(y, 0) or t.plane.ow != cnp.PyArray_DIM(y, 1):
+        t.y_step = cnp.PyArray_DIM(y, 1)
+    t.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    t.direct = <char *> cnp.PyArray_DATA(direct)
+    run_with(<Work> fft_kernel, &t, &t.plane)
 
 
 def weight(
@@ -248,14 +286,19 @@ cdef bint is_shape(object shape, cnp.npy_intp *sizes):
     return True
 
 
-cdef int plan_same(Plane *p, int kind, str direction) except -1:
-    """Everything at once and serially where that is little, else what the planner says."""
+cdef bint plan_same(Plane *p, int kind, str direction) except -1:
+    """Everything at once and serially where that is little, else what the planner says.
+
+    False where that is no direct sum.
+    """
+    cdef object algorithm
     if p.oh > small_rows or 2.0 * p.oh * p.ow * p.a * p.b >= small_flops:
-        _, p.band, p.strip, p.threads = planner(
+        algorithm, p.band, p.strip, p.threads = planner(
             p.oh, p.ow, p.a, p.b, "float32" if kind == cnp.NPY_FLOAT32 else "float64", direction,
             default_threads(),
         )
-    return 0
+        return algorithm == "direct"
+    return True
 
 
 cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
@@ -275,7 +318,8 @@ cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
         p.w = <char *> p.w + (p.a * p.b - 1) * cnp.PyArray_ITEMSIZE(w)
         p.w_row = -p.b
         p.w_col = -1
-    plan_same(&p, kind, "input" if reverse else "forward")
+    if not plan_same(&p, kind, "input" if reverse else "forward"):
+        return None
     run(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].correlate, &p)
     return y
 

@@ -9,7 +9,7 @@ from cython.parallel cimport prange
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from kernels cimport EDGE, MAX_FILTER, SYMMETRIC, WRAP, ZEROS, Kernels, Plane
+from kernels cimport MAX_FILTER, Kernels, Plane
 
 
 cdef extern from "simd.h" nogil:
@@ -43,22 +43,7 @@ cdef inline char *align(char *memory) noexcept nogil:
 # ---------------------------------------------------------------- what stands outside X
 
 
-cdef Py_ssize_t source(Py_ssize_t i, Py_ssize_t n, int mode) noexcept nogil:
-    """Where in 0..n-1 the padding takes its element i from; -1 where it is a zero."""
-    cdef Py_ssize_t period
-    if 0 <= i < n:
-        return i
-    if mode == ZEROS:
-        return -1
-    if mode == EDGE:
-        return 0 if i < 0 else n - 1
-    period = n if mode == WRAP else 2 * n if mode == SYMMETRIC else max(2 * n - 2, 1)
-    i %= period
-    if i < 0:
-        i += period
-    if i < n:
-        return i
-    return 2 * n - 1 - i if mode == SYMMETRIC else 2 * n - 2 - i
+include "padding.pxi"
 
 
 cdef void copy_padded(
