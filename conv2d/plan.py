@@ -26,7 +26,7 @@ CHUNK = 1 << 17
 MAX_FILTER = _door.LARGEST_FILTER
 # Rows or columns that a tile of X may have, of W's blocks, and threads that keep their states
 # (one tile each, 1 MiB at most) within the workspace.
-FFT_TILES = (32, 48, 64, 96, 128, 192, 256)
+FFT_TILES = (32, 64, 96, 128, 192, 256)
 FFT_FILTER = 128
 FFT_THREADS = 24
 # Elements of what the first pass of a separable filter gives to the second.
@@ -34,7 +34,7 @@ SEPARABLE_CHUNK = 1 << 18
 SEPARABLE_TAPS = 3
 SEPARABLE_FLOPS = 2e7
 DIRECT_COST = 0.045
-FFT_COST = {32: 0, 48: 1, 64: 0, 96: 1, 128: 0, 192: 1, 256: 1}
+FFT_COST = {32: 0, 64: 0, 96: 1, 128: 0, 192: 1, 256: 1}
 FLOATS = ("float16", "float32", "float64")
 
 

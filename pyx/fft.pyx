@@ -21,6 +21,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport prange
 from libc.math cimport M_PI, cos, sin
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 from kernels cimport Plane, Tiling
 
@@ -60,7 +61,7 @@ cdef struct Axis:
 
 
 cdef inline int next_radix(Py_ssize_t n) noexcept nogil:
-    if n % 8 == 0 and n != 16 and n != 48:
+    if n % 8 == 0 and n != 16:
         return 8
     return 4 if n % 4 == 0 else 3
 
@@ -215,6 +216,76 @@ cdef void back_3(real *z, Py_ssize_t n, Py_ssize_t size, const real *twiddles) n
     one_pass(z, n, size, twiddles, 3, True)
 
 
+cdef inline vec load_as(const char *p, bint single) noexcept nogil:
+    return widen(<const float *> p) if single else load(<const real *> p)
+
+
+cdef inline void store_as(char *p, vec v, bint single) noexcept nogil:
+    if single:
+        narrow(<float *> p, v)
+    else:
+        store(<real *> p, v)
+
+
+cdef inline void one_first_pass(
+    real *z, const char *re, const char *im, Py_ssize_t pitch, const Axis *axis, bint single
+) noexcept nogil:
+    """The first pass, which has radix 8, of rows of numbers that lie `pitch` bytes apart."""
+    cdef Py_ssize_t k, step = axis.size // 8
+    cdef const real *twiddles = axis.twiddles[0]
+    cdef int m
+    cdef vec r[8]
+    cdef vec i[8]
+    for k in range(step):
+        for m in range(8):
+            r[m] = load_as(re + (m * step + k) * pitch, single)
+            i[m] = load_as(im + (m * step + k) * pitch, single)
+        dft8(r, i)
+        twist(r, i, twiddles + 14 * k, 8)
+        for m in range(8):
+            store(z + (m * step + k) * PAIR, r[m])
+            store(z + (m * step + k) * PAIR + LANES, i[m])
+
+
+cdef inline void one_last_pass(
+    const real *z, char *re, char *im, Py_ssize_t pitch, const Axis *axis, real bias, bint single
+) noexcept nogil:
+    """The last pass back, into such rows, on top of a bias."""
+    cdef Py_ssize_t k, step = axis.size // 8
+    cdef const real *twiddles = axis.twiddles[0]
+    cdef int m
+    cdef vec b = splat(bias)
+    cdef vec r[8]
+    cdef vec i[8]
+    for k in range(step):
+        for m in range(8):
+            i[m] = load(z + (m * step + k) * PAIR)
+            r[m] = load(z + (m * step + k) * PAIR + LANES)
+        twist(r, i, twiddles + 14 * k, 8)
+        dft8(r, i)
+        for m in range(8):
+            store_as(re + (m * step + k) * pitch, i[m] + b, single)
+            store_as(im + (m * step + k) * pitch, r[m] + b, single)
+
+
+cdef void first_pass(
+    real *z, const char *re, const char *im, Py_ssize_t pitch, const Axis *axis, bint single
+) noexcept nogil:
+    if single:
+        one_first_pass(z, re, im, pitch, axis, True)
+    else:
+        one_first_pass(z, re, im, pitch, axis, False)
+
+
+cdef void last_pass(
+    const real *z, char *re, char *im, Py_ssize_t pitch, const Axis *axis, real bias, bint single
+) noexcept nogil:
+    if single:
+        one_last_pass(z, re, im, pitch, axis, bias, True)
+    else:
+        one_last_pass(z, re, im, pitch, axis, bias, False)
+
+
 cdef inline void one_product(
     real *z, const real *h, Py_ssize_t size, int radix
 ) noexcept nogil:
@@ -253,11 +324,13 @@ cdef void product_3(real *z, const real *h, Py_ssize_t size) noexcept nogil:
     one_product(z, h, size, 3)
 
 
-cdef void passes(real *z, const Axis *axis, int count) noexcept nogil:
-    """The first passes of a transform."""
+cdef void passes(real *z, const Axis *axis, int begin, int end) noexcept nogil:
+    """Some passes of a transform."""
     cdef Py_ssize_t n = axis.size
     cdef int k
-    for k in range(count):
+    for k in range(begin):
+        n //= axis.radix[k]
+    for k in range(begin, end):
         if axis.radix[k] == 8:
             pass_8(z, n, axis.size, axis.twiddles[k])
         elif axis.radix[k] == 4:
@@ -267,13 +340,13 @@ cdef void passes(real *z, const Axis *axis, int count) noexcept nogil:
         n //= axis.radix[k]
 
 
-cdef void passes_back(real *z, const Axis *axis, int count) noexcept nogil:
+cdef void passes_back(real *z, const Axis *axis, int begin, int end) noexcept nogil:
     """The same passes backwards, not scaled."""
     cdef Py_ssize_t n = axis.size
     cdef int k
-    for k in range(count):
+    for k in range(end):
         n //= axis.radix[k]
-    for k in range(count - 1, -1, -1):
+    for k in range(end - 1, begin - 1, -1):
         n *= axis.radix[k]
         if axis.radix[k] == 8:
             back_8(z, n, axis.size, axis.twiddles[k])
@@ -286,14 +359,14 @@ cdef void passes_back(real *z, const Axis *axis, int count) noexcept nogil:
 cdef void convolve(real *z, const real *h, const Axis *axis) noexcept nogil:
     """A transform, the product with h, and the transform back."""
     cdef int last = axis.passes - 1
-    passes(z, axis, last)
+    passes(z, axis, 0, last)
     if axis.radix[last] == 8:
         product_8(z, h, axis.size)
     elif axis.radix[last] == 4:
         product_4(z, h, axis.size)
     else:
         product_3(z, h, axis.size)
-    passes_back(z, axis, last)
+    passes_back(z, axis, 0, last)
 
 
 # ---------------------------------------------------------------- a pair of tiles
@@ -303,20 +376,25 @@ cdef struct Work:
     Plane p
     Axis rows, columns
     Py_ssize_t high, wide  # results of a tile
-    Py_ssize_t across, tiles  # tiles in a row of them, and in all
+    Py_ssize_t across  # tiles in a row of them
     Py_ssize_t pitch  # from one block of columns of a state to the next
     bint single  # X and Y are float32
+    Py_ssize_t size, copy_pitch  # bytes of a number, and of a row of a copied tile
     real *spectrum
+    real bias
     Py_ssize_t first, last, y_step
     char *direct
 
 
+cdef struct Scratch:
+    char *tiles[2]  # copies, of X, then of Y
+    real *rows  # LANES rows of the state
+    real *state
+
+
 cdef struct Tile:
-    const char **rows  # of X, or NULL; all of them where there is no tile
-    Py_ssize_t left  # column of X where it begins
-    char *y
-    Py_ssize_t y_pitch
-    Py_ssize_t high, wide  # results; none where there is no tile
+    Py_ssize_t i, j  # of its first result in Y
+    Py_ssize_t high, wide  # results; none where there is no tile, or none that is finite
 
 
 cdef inline void exchange(vec *x, int d) noexcept nogil:
@@ -361,71 +439,87 @@ cdef void turn_back(
         turn(state + block * pitch + LANES, PAIR, rows + block * LANES * PAIR + LANES, PAIR)
 
 
-cdef inline real element(const char *row, Py_ssize_t j, bint single) noexcept nogil:
-    return (<const float *> row)[j] if single else (<const real *> row)[j]
+cdef inline Py_ssize_t vectors_in(Py_ssize_t columns) noexcept nogil:
+    return (columns + LANES - 1) // LANES
 
 
-cdef void load_columns(
-    const Work *work, const Tile *tile, Py_ssize_t first, real *to
+cdef bint all_finite(
+    const char *rows, Py_ssize_t pitch, Py_ssize_t count, Py_ssize_t columns, bint single
 ) noexcept nogil:
-    """LANES columns of a tile, from `first` on, into the real or the imaginary parts."""
-    cdef Py_ssize_t k, j = tile.left + first, l, place
-    cdef Py_ssize_t[LANES] places
-    cdef const char *row
-    cdef bint inside = j >= 0 and j + LANES <= work.p.n
-    if not inside:
-        for l in range(LANES):
-            places[l] = source(j + l, work.p.n, work.p.mode)
-    for k in range(work.rows.size):
-        row = tile.rows[k]
-        if row == NULL:
-            store(to + k * PAIR, splat(0))
-        elif not inside:
-            for l in range(LANES):
-                place = places[l]
-                to[k * PAIR + l] = 0 if place < 0 else element(row, place, work.single)
-        elif work.single:
-            store(to + k * PAIR, widen(<const float *> row + j))
+    cdef Py_ssize_t k, j
+    cdef int t
+    cdef vec sums[4]
+    cdef real flat[4 * LANES]
+    cdef real s = 0
+    for t in range(4):
+        sums[t] = splat(0)
+    for k in range(count):
+        for j in range(columns // (4 * LANES)):
+            for t in range(4):
+                sums[t] = sums[t] + splat(0) * load_as(
+                    rows + (j * 4 + t) * LANES * (sizeof(float) if single else sizeof(real)), single
+                )
+        for j in range(columns // (4 * LANES) * 4 * LANES, columns):
+            s += 0 * ((<const float *> rows)[j] if single else (<const real *> rows)[j])
+        rows += pitch
+    for t in range(4):
+        store(flat + t * LANES, sums[t])
+    for j in range(4 * LANES):
+        s += flat[j]
+    return s == 0
+
+
+cdef void copy_row(
+    const Work *work, char *to, const char *row, Py_ssize_t first, Py_ssize_t count
+) noexcept nogil:
+    """Columns of X from `first` on, and what stands outside; zeros up to a whole row."""
+    cdef Py_ssize_t k, at, size = work.size
+    cdef Py_ssize_t low = min(max(-first, 0), count)
+    cdef Py_ssize_t high = max(min(work.p.n - first, count), low)
+    memset(to, 0, low * size)
+    memset(to + high * size, 0, (work.columns.size - high) * size)
+    if high > low:
+        memcpy(to + low * size, row + (first + low) * size, (high - low) * size)
+    if work.p.mode == ZEROS:
+        return
+    for k in range(count):
+        if not low <= k < high:
+            at = source(first + k, work.p.n, work.p.mode)
+            memcpy(to + k * size, row + at * size, size)
+
+
+cdef bint copy_tile(const Work *work, const Tile *tile, char *copy) noexcept nogil:
+    """What the tile sees of X; whether all of it is finite."""
+    cdef const Plane *p = &work.p
+    cdef Py_ssize_t k, at, rows = tile.high + p.a - 1, columns = tile.wide + p.b - 1
+    cdef char *to = copy
+    for k in range(rows):
+        at = source(tile.i - p.top + k, p.m, p.mode)
+        if at < 0:
+            memset(to, 0, work.columns.size * work.size)
         else:
-            store(to + k * PAIR, load(<const real *> row + j))
+            copy_row(
+                work, to, <const char *> p.x + at * p.x_pitch * work.size, tile.j - p.left, columns
+            )
+        to += work.copy_pitch
+    memset(to, 0, (work.rows.size - rows) * work.copy_pitch)
+    # Whole vectors, as what follows in a row is zeros.
+    return all_finite(copy, work.copy_pitch, rows, work.columns.size, work.single)
 
 
-cdef bint write_columns(
-    const Work *work, const Tile *tile, Py_ssize_t first, const real *z
+cdef bint write_tile(
+    const Work *work, const Tile *tile, Py_ssize_t number, const char *results
 ) noexcept nogil:
-    """LANES columns of the results of a tile, from `first` on; whether all are finite."""
-    cdef Py_ssize_t k, l, count = min(tile.wide - first, <Py_ssize_t> LANES)
-    cdef vec v, sum = splat(0)
-    cdef real flat[LANES]
-    cdef real bias = 0
-    # What rounds to infinity becomes infinite.
-    cdef vec raised = splat(5.282945626245e269 if work.single else 1.0)
-    cdef char *y
-    if work.p.bias != NULL:
-        bias = element(<const char *> work.p.bias, 0, work.single)
+    """The results of a tile into Y; whether all are finite."""
+    cdef const Plane *p = &work.p
+    cdef Py_ssize_t k, pitch = p.y_pitch
+    cdef char *y = <char *> p.y + (tile.i * p.y_pitch + tile.j) * work.size
+    if work.y_step > 0:
+        y = <char *> p.y + (number - work.first) * work.y_step * work.size
+        pitch = work.wide
     for k in range(tile.high):
-        y = tile.y + k * tile.y_pitch
-        v = load(z + k * PAIR) + splat(bias)
-        if count < LANES:
-            store(flat, v)
-            for l in range(count):
-                if work.single:
-                    (<float *> y)[first + l] = <float> flat[l]
-                else:
-                    (<real *> y)[first + l] = flat[l]
-            for l in range(count, LANES):
-                flat[l] = 0
-            v = load(flat)
-        elif work.single:
-            narrow(<float *> y + first, v)
-        else:
-            store(<real *> y + first, v)
-        sum = sum + v * raised * splat(0)
-    store(flat, sum)
-    for l in range(LANES):
-        if flat[l] != 0:
-            return False
-    return True
+        memcpy(y + k * pitch * work.size, results + k * work.copy_pitch, tile.wide * work.size)
+    return all_finite(results, work.copy_pitch, tile.high, tile.wide, work.single)
 
 
 cdef void filter_rows(const Work *work, real *state, real *rows) noexcept nogil:
@@ -438,126 +532,98 @@ cdef void filter_rows(const Work *work, real *state, real *rows) noexcept nogil:
         turn_back(state + block * LANES * PAIR, rows, work.pitch, blocks_back)
 
 
-cdef inline real zeros(const char *row, Py_ssize_t begin, Py_ssize_t end, bint single) noexcept nogil:
-    """0, or NaN where a number is not finite."""
-    cdef Py_ssize_t j = begin, l
-    cdef vec sum = splat(0)
-    cdef real flat[LANES]
-    cdef real s = 0
-    while j + LANES <= end:
-        sum = sum + (widen(<const float *> row + j) if single else load(<const real *> row + j)) * 0
-        j += LANES
-    for j in range(j, end):
-        s += element(row, j, single) * 0
-    store(flat, sum)
-    for l in range(LANES):
-        s += flat[l]
+cdef Tile place_tile(const Work *work, Py_ssize_t number, char *copy) noexcept nogil:
+    """Where a tile lies, and its copy: zeros where there is none, or where it is not finite."""
+    cdef Tile tile
+    cdef bint finite
+    tile.i = number // work.across * work.high
+    tile.j = number % work.across * work.wide
+    tile.high = min(work.high, work.p.oh - tile.i)
+    tile.wide = min(work.wide, work.p.ow - tile.j)
+    if number < work.last:
+        finite = copy_tile(work, &tile, copy)
+        work.direct[number - work.first] = not finite
+        if finite:
+            return tile
+    memset(copy, 0, work.rows.size * work.copy_pitch)
+    tile.high = 0
+    tile.wide = 0
+    return tile
+
+
+cdef void transform_columns(
+    const Work *work, const Scratch *s, Py_ssize_t pitch, Py_ssize_t size, bint single
+) noexcept nogil:
+    """Of the two copied tiles, into the state."""
+    cdef Py_ssize_t block, at
+    cdef real *z
+    for block in range(work.columns.size // LANES):
+        z = s.state + block * work.pitch
+        at = block * LANES * size
+        first_pass(z, s.tiles[0] + at, s.tiles[1] + at, pitch, &work.rows, single)
+        passes(z, &work.rows, 1, work.rows.passes)
+
+
+cdef void do_pair(const Work *work, Py_ssize_t number, const Scratch *s) noexcept nogil:
+    cdef Tile pair[2]
+    cdef real *z
+    cdef Py_ssize_t block, at
+    cdef int t
+    for t in range(2):
+        pair[t] = place_tile(work, number + t, s.tiles[t])
+    if pair[0].high == 0 and pair[1].high == 0:
+        return
+    transform_columns(work, s, work.copy_pitch, work.size, work.single)
+    filter_rows(work, s.state, s.rows)
+    for block in range(vectors_in(work.wide)):
+        z = s.state + block * work.pitch
+        at = block * LANES * work.size
+        passes_back(z, &work.rows, 1, work.rows.passes)
+        last_pass(
+            z, s.tiles[0] + at, s.tiles[1] + at, work.copy_pitch, &work.rows, work.bias, work.single
+        )
+    for t in range(2):
+        if pair[t].high > 0 and not write_tile(work, &pair[t], number + t, s.tiles[t]):
+            work.direct[number + t - work.first] = 1
+
+
+cdef Scratch lay_scratch(const Work *work, char *memory) noexcept nogil:
+    cdef Scratch s
+    s.tiles[0] = memory
+    s.tiles[1] = memory + work.rows.size * work.copy_pitch
+    s.rows = <real *> (s.tiles[1] + work.rows.size * work.copy_pitch)
+    s.state = s.rows + work.columns.size * PAIR
     return s
 
 
-cdef bint is_finite(const Work *work, const Tile *tile) noexcept nogil:
-    """Whether all of X that the tile sees is."""
-    cdef Py_ssize_t k
-    cdef Py_ssize_t begin = max(tile.left, 0), end = min(tile.left + work.columns.size, work.p.n)
-    if work.p.mode != ZEROS:
-        begin, end = 0, work.p.n
-    for k in range(work.rows.size):
-        if tile.rows[k] != NULL:
-            if zeros(tile.rows[k], begin, end, work.single) != 0:
-                return False
-    return True
-
-
-cdef void place_tile(const Work *work, Py_ssize_t number, Tile *tile) noexcept nogil:
-    """Where a tile lies in X and Y. One that is not there, or not finite, is a tile of zeros."""
-    cdef Py_ssize_t size = 4 if work.single else 8
-    cdef Py_ssize_t k, at, i = number // work.across * work.high
-    cdef Py_ssize_t j = number % work.across * work.wide
-    cdef const Plane *p = &work.p
-    tile.high = 0
-    tile.wide = 0
-    tile.left = j - p.left
-    for k in range(work.rows.size):
-        tile.rows[k] = NULL
-    if number >= work.last:
-        return
-    tile.high = min(work.high, p.oh - i)
-    tile.wide = min(work.wide, p.ow - j)
-    for k in range(tile.high + p.a - 1):
-        at = source(i - p.top + k, p.m, p.mode)
-        if at >= 0:
-            tile.rows[k] = <const char *> p.x + at * p.x_pitch * size
-    if work.y_step > 0:
-        tile.y = <char *> p.y + (number - work.first) * work.y_step * size
-        tile.y_pitch = work.wide * size
-    else:
-        tile.y = <char *> p.y + (i * p.y_pitch + j) * size
-        tile.y_pitch = p.y_pitch * size
-    work.direct[number - work.first] = not is_finite(work, tile)
-    if work.direct[number - work.first]:
-        tile.high = 0
-        tile.wide = 0
-        for k in range(work.rows.size):
-            tile.rows[k] = NULL
-
-
-cdef void do_pair(const Work *work, Py_ssize_t number, char *scratch) noexcept nogil:
-    cdef Tile pair[2]
-    cdef real *state
-    cdef real *rows
-    cdef real *z
-    cdef Py_ssize_t block, blocks = work.columns.size // LANES
-    cdef int t
-    for t in range(2):
-        pair[t].rows = <const char **> scratch + t * work.rows.size
-        place_tile(work, number + t, &pair[t])
-    if pair[0].high == 0 and pair[1].high == 0:
-        return
-    rows = <real *> (scratch + 2 * work.rows.size * sizeof(void *))
-    state = rows + work.columns.size * PAIR
-    for block in range(blocks):
-        z = state + block * work.pitch
-        load_columns(work, &pair[0], block * LANES, z)
-        load_columns(work, &pair[1], block * LANES, z + LANES)
-        passes(z, &work.rows, work.rows.passes)
-    filter_rows(work, state, rows)
-    for block in range((max(pair[0].wide, pair[1].wide) + LANES - 1) // LANES):
-        z = state + block * work.pitch
-        passes_back(z, &work.rows, work.rows.passes)
-        for t in range(2):
-            if block * LANES < pair[t].wide and not write_columns(
-                work, &pair[t], block * LANES, z + t * LANES
-            ):
-                work.direct[number + t - work.first] = 1
-
-
-cdef void share(
-    const Work *work, Py_ssize_t thread, char *scratch
-) noexcept nogil:
+cdef void share(const Work *work, Py_ssize_t thread, char *memory) noexcept nogil:
     """The pairs of tiles that one thread does."""
     cdef Py_ssize_t pairs = (work.last - work.first + 1) // 2, k
+    cdef Scratch s = lay_scratch(work, memory)
     for k in range(thread * pairs // work.p.threads, (thread + 1) * pairs // work.p.threads):
-        do_pair(work, work.first + 2 * k, scratch)
+        do_pair(work, work.first + 2 * k, &s)
 
 
-cdef void transform_filter(const Work *work, real *spectrum, real *state) noexcept nogil:
+cdef void transform_filter(const Work *work, char *memory) noexcept nogil:
     """The conjugate spectrum of W, which is float64, scaled for the way there and back."""
     cdef Py_ssize_t k, q, block, columns = work.columns.size
+    cdef Py_ssize_t pitch = columns * sizeof(real)
     cdef const Plane *p = &work.p
-    cdef real *to
+    cdef Scratch s
+    cdef real *to = work.spectrum
     cdef real scale = 1.0 / (work.rows.size * columns)
-    for block in range(columns // LANES):
-        to = state + block * work.pitch
-        for k in range(work.rows.size * PAIR):
-            to[k] = 0
-        for k in range(p.a):
-            for q in range(block * LANES, min((block + 1) * LANES, p.b)):
-                to[k * PAIR + q - block * LANES] = (<const real *> p.w)[k * p.w_row + q] * scale
-        passes(to, &work.rows, work.rows.passes)
+    s.state = <real *> memory
+    s.tiles[0] = <char *> to
+    s.tiles[1] = s.tiles[0] + work.rows.size * pitch
+    memset(to, 0, 2 * work.rows.size * pitch)
+    for k in range(p.a):
+        for q in range(p.b):
+            to[k * columns + q] = (<const real *> p.w)[k * p.w_row + q] * scale
+    transform_columns(work, &s, pitch, sizeof(real), False)
     for block in range(work.rows.size // LANES):
-        to = spectrum + block * columns * PAIR
-        turn_rows(to, state + block * LANES * PAIR, work.pitch, columns // LANES)
-        passes(to, &work.columns, work.columns.passes)
+        to = work.spectrum + block * columns * PAIR
+        turn_rows(to, s.state + block * LANES * PAIR, work.pitch, columns // LANES)
+        passes(to, &work.columns, 0, work.columns.passes)
         for k in range(columns):
             store(to + k * PAIR + LANES, -load(to + k * PAIR + LANES))
 
@@ -566,35 +632,47 @@ cdef inline Py_ssize_t aligned(Py_ssize_t count) noexcept nogil:
     return (count + 63) // 64 * 64
 
 
-cdef int correlate(const Tiling *tiling) noexcept nogil:
-    """Tiles first to last of Y."""
-    cdef Work work
-    cdef Py_ssize_t thread, bytes, shared
-    cdef char *memory
-    cdef char *scratch
-    cdef real *end
-    work.p = tiling.plane
-    work.high = tiling.rows - work.p.a + 1
-    work.wide = tiling.columns - work.p.b + 1
-    work.across = (work.p.ow + work.wide - 1) // work.wide
+cdef Py_ssize_t lay_out(Work *work, const Tiling *tiling) noexcept nogil:
+    """Everything but pointers; returns the bytes of the scratch memory of one thread."""
+    cdef Plane p = tiling.plane
+    work.p = p
+    work.high = tiling.rows - p.a + 1
+    work.wide = tiling.columns - p.b + 1
+    work.across = (p.ow + work.wide - 1) // work.wide
     work.first = tiling.first
     work.last = tiling.last
     work.y_step = tiling.y_step
-    work.single = tiling.single
     work.direct = tiling.direct
-    work.pitch = (tiling.rows + 4) * PAIR  # not a power of two
-    shared = aligned((tiling.rows * tiling.columns + 2 * tiling.rows + 2 * tiling.columns) * 16)
-    bytes = aligned(
-        16 * (tiling.rows + tiling.columns * LANES) + 8 * work.pitch * (tiling.columns // LANES)
+    work.single = tiling.single
+    work.size = sizeof(float) if work.single else sizeof(real)
+    work.bias = 0
+    if p.bias != NULL:
+        work.bias = (<const float *> p.bias)[0] if work.single else (<const real *> p.bias)[0]
+    # Odd numbers of cache lines.
+    work.pitch = (tiling.rows + 4) * PAIR
+    work.copy_pitch = aligned(tiling.columns * work.size) + 64
+    return aligned(
+        2 * tiling.rows * work.copy_pitch
+        + sizeof(real) * (tiling.columns * PAIR + work.pitch * (tiling.columns // LANES))
     )
-    memory = <char *> malloc(shared + work.p.threads * bytes + 64)
+
+
+cdef int correlate(const Tiling *tiling) noexcept nogil:
+    """Tiles first to last of Y."""
+    cdef Work work
+    cdef Py_ssize_t bytes = lay_out(&work, tiling), area = tiling.rows * tiling.columns
+    cdef Py_ssize_t shared = aligned((area + 2 * tiling.rows + 2 * tiling.columns) * 2 * sizeof(real))
+    cdef Py_ssize_t thread
+    cdef char *memory = <char *> malloc(shared + work.p.threads * bytes + 64)
+    cdef char *scratch
+    cdef real *end
     if memory == NULL:
         return -1
     work.spectrum = <real *> aligned(<Py_ssize_t> memory)
     scratch = <char *> work.spectrum + shared
-    end = plan_axis(&work.rows, tiling.rows, work.spectrum + tiling.rows * tiling.columns * 2)
+    end = plan_axis(&work.rows, tiling.rows, work.spectrum + 2 * area)
     plan_axis(&work.columns, tiling.columns, end)
-    transform_filter(&work, <real *> work.spectrum, <real *> scratch)
+    transform_filter(&work, scratch)
     if work.p.threads == 1:
         share(&work, 0, scratch)
     else:
