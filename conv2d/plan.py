@@ -33,8 +33,10 @@ FFT_THREADS = 24
 SEPARABLE_CHUNK = 1 << 18
 SEPARABLE_TAPS = 3
 SEPARABLE_FLOPS = 2e7
-DIRECT_COST = 0.045
-FFT_COST = {32: 0, 64: 0, 96: 1, 128: 0, 192: 1, 256: 1}
+# What a pair of tiles costs in flops of a direct sum: for each element and binary digit of their
+# number, and for each row as much as so many (fitted to tiles of 32 to 256 a side, 1 and 2 threads).
+FFT_FLOPS = 36
+FFT_ROW = 200
 FLOATS = ("float16", "float32", "float64")
 
 
@@ -92,8 +94,7 @@ def choose_algorithm(problem: Problem, direction: str, rows: int, columns: int) 
     # Its float64 keeps a bright region from the dark ones beside it in float32 data alone.
     fast = "direct"
     if problem.dtype != "float64" and min(rows, columns) > 1:
-        direct = DIRECT_COST * 2 * rows * columns * a * b
-        if fft_cost(rows, columns, min(a, FFT_FILTER), min(b, FFT_FILTER)) < direct:
+        if fft_cost(rows, columns, min(a, FFT_FILTER), min(b, FFT_FILTER)) < 2 * rows * columns * a * b:
             fast = "fft"
     if min(a, b) >= SEPARABLE_TAPS and max(a, b) <= MAX_FILTER:
         if 2 * rows * columns * a * b >= SEPARABLE_FLOPS:
@@ -117,10 +118,10 @@ def _tiles(a: int, b: int) -> list[tuple[int, int]]:
 
 
 def _cost(rows: int, columns: int, a: int, b: int, high: int, wide: int) -> float:
-    """Of the pairs of tiles, and of the spectrum of W."""
+    """Flops of a direct sum that take as long as the pairs of tiles, and the spectrum of W."""
     tiles = -(-rows // (high - a + 1)) * -(-columns // (wide - b + 1))
-    pairs = (tiles + 1) // 2 + 0.5
-    return pairs * high * wide * (log2(high * wide) + FFT_COST[high] + FFT_COST[wide])
+    area = high * wide
+    return (tiles // 2 + 1) * FFT_FLOPS * (area * log2(area) + FFT_ROW * high)
 
 
 def plan_same(

@@ -671,7 +671,9 @@ cdef int correlate(const Tiling *tiling) noexcept nogil:
     work.spectrum = <real *> aligned(<Py_ssize_t> memory)
     scratch = <char *> work.spectrum + shared
     end = plan_axis(&work.rows, tiling.rows, work.spectrum + 2 * area)
-    plan_axis(&work.columns, tiling.columns, end)
+    work.columns = work.rows
+    if tiling.columns != tiling.rows:
+        plan_axis(&work.columns, tiling.columns, end)
     transform_filter(&work, scratch)
     if work.p.threads == 1:
         share(&work, 0, scratch)
