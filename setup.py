@@ -71,18 +71,22 @@ def extension(name: str, source: str, **options: object) -> Extension:
 
 def kernel_modules() -> list[Extension]:
     """Every element type at every level; the build leaves out what the compiler cannot do."""
-    return [
-        extension(f"_planar_{element}_{level}", "planar", element=number, level=level)
-        for number, element in enumerate(ELEMENTS)
-        for level in [*LEVELS, "generic"]
-    ] + [
-        extension(f"_fft_{level}", "fft", element=ELEMENTS.index("f64"), level=level)
-        for level in [*LEVELS, "generic"]
-    ] + [
-        extension(f"_limits_{element}_{level}", "limits", element=number, level=level)
-        for number, element in enumerate(ELEMENTS[:2])
-        for level in [*LEVELS, "generic"]
-    ]
+    return (
+        [
+            extension(f"_planar_{element}_{level}", "planar", element=number, level=level)
+            for number, element in enumerate(ELEMENTS)
+            for level in [*LEVELS, "generic"]
+        ]
+        + [
+            extension(f"_fft_{level}", "fft", element=ELEMENTS.index("f64"), level=level)
+            for level in [*LEVELS, "generic"]
+        ]
+        + [
+            extension(f"_limits_{element}_{level}", "limits", element=number, level=level)
+            for number, element in enumerate(ELEMENTS[:2])
+            for level in [*LEVELS, "generic"]
+        ]
+    )
 
 
 class BuildModules(build_ext):

@@ -54,7 +54,9 @@ def conv2d(
         "zeros" or "constant", "edge", "reflect", "symmetric", "wrap", as in `numpy.pad`. A term
         whose x lies in padding of zeros is left out of the sum: an infinite w makes no NaN there.
     algorithm : str
-        "auto" or "direct".
+        "auto" (the fastest that is accurate; errors stay local), "direct" (the sum as it stands),
+        "fft" (tiles are transformed in float64; for large filters of float32) or "separable" (two
+        passes, for filters that are a column times a row but for rounding).
     out : ndarray, optional
         Gets the result, cast as "same_kind", and is returned. It may overlap the inputs.
     num_threads : int, optional
@@ -69,7 +71,8 @@ def conv2d(
     Raises
     ------
     ValueError
-        for shapes and values that do not fit, such as a filter larger than the padded plane
+        for shapes and values that do not fit, such as a filter larger than the padded plane, or one
+        that is not separable where `algorithm` says so
     TypeError
         for types: bool, complex, longdouble, object and strings are not computed with
     MemoryError

@@ -8,8 +8,9 @@ import numpy as np
 
 from . import _door
 from .arrays import Correlation, Result
-from .plan import CHUNK, FFT_FILTER, FFT_THREADS, fft_tile
+from .plan import CHUNK, FFT_FILTER, FFT_WORKSPACE, fft_tile
 from .problem import Array
+
 
 def correlate(
     x: Array,
@@ -24,10 +25,8 @@ def correlate(
 ) -> None:
     """X with W, of any size, which is finite; tiles that are not finite by `direct`."""
 
-    def transform(
-        x: Array, w: Array, b: Array | None, top: int, left: int, result: Result
-    ) -> None:
-        _transform(x, w, b, top, left, mode, min(threads, FFT_THREADS), result, direct)
+    def transform(x: Array, w: Array, b: Array | None, top: int, left: int, result: Result) -> None:
+        _transform(x, w, b, top, left, mode, threads, result, direct)
 
     if max(w.shape) <= FFT_FILTER:
         transform(x, w, b, top, left, result)
@@ -60,6 +59,9 @@ def _transform(
     tile = fft_tile(*shape, *size)
     places = list(_places(shape, (tile[0] - size[0] + 1, tile[1] - size[1] + 1)))
     taps = np.ascontiguousarray(w, np.float64)
+    # A complex state of float64, and copies of two tiles, with what keeps their rows apart.
+    state = (tile[0] + 8) * (tile[1] + 16) * (16 + 2 * x.itemsize)
+    threads = min(threads, FFT_WORKSPACE // state)
     area = (tile[0] - size[0] + 1) * (tile[1] - size[1] + 1)
     # In pairs that are the same wherever the results go.
     step = len(places) if result.direct is not None else max(CHUNK // area // 2, 1) * 2

@@ -24,19 +24,24 @@ WORKSPACE = 32 * 2**20  # bytes, the most that a call takes beyond its arrays
 CHUNK = 1 << 17
 # Rows or columns of the largest block of W that a kernel takes in one call.
 MAX_FILTER = _door.LARGEST_FILTER
-# Rows or columns that a tile of X may have, of W's blocks, and threads that keep their states
-# (one tile each, 1 MiB at most) within the workspace.
+# Rows or columns that a tile of X may have, and of W's blocks.
 FFT_TILES = (32, 64, 96, 128, 192, 256)
 FFT_FILTER = 128
-FFT_THREADS = 24
-# Elements of what the first pass of a separable filter gives to the second.
+FFT_WORKSPACE = 24 * 2**20  # bytes of the tiles of all threads
+# Elements of what the first pass of a separable filter gives to the second, and columns at most: a
+# row of tiles has to fit the workspace.
 SEPARABLE_CHUNK = 1 << 18
-SEPARABLE_TAPS = 3
-SEPARABLE_FLOPS = 2e7
+SEPARABLE_COLUMNS = 1 << 18
+# From so many flops on, a look at W takes less than a tenth of the time; each tap of the two passes
+# costs so many flops of a direct sum (measured with filters of 9 to 31 a side).
+SEPARABLE_FLOPS = 3e7
+SEPARABLE_COST = 7
 # What a pair of tiles costs in flops of a direct sum: for each element and binary digit of their
-# number, and for each row as much as so many (fitted to tiles of 32 to 256 a side, 1 and 2 threads).
+# number, for each row as much as so many, and the more for each doubling beyond 128 x 128, which
+# leave L2 (fitted to filters of 9 to 63 a side with tiles of 32 to 256, 1 and 2 threads).
 FFT_FLOPS = 36
 FFT_ROW = 200
+FFT_LARGE = 0.15
 FLOATS = ("float16", "float32", "float64")
 
 
@@ -87,24 +92,20 @@ def choose_algorithm(problem: Problem, direction: str, rows: int, columns: int) 
         return "direct"
     if problem.algorithm != "auto":
         return problem.algorithm
-    if problem.dtype not in FLOATS or 0 in (rows, columns) or (
-        direction == "input" and problem.mode != "zeros"
-    ):
+    folded = direction == "input" and problem.mode != "zeros"  # in many small pieces
+    if problem.dtype not in FLOATS or rows * columns == 0 or folded:
         return "direct"
-    # Its float64 keeps a bright region from the dark ones beside it in float32 data alone.
-    fast = "direct"
-    if problem.dtype != "float64" and min(rows, columns) > 1:
-        if fft_cost(rows, columns, min(a, FFT_FILTER), min(b, FFT_FILTER)) < 2 * rows * columns * a * b:
-            fast = "fft"
-    if min(a, b) >= SEPARABLE_TAPS and max(a, b) <= MAX_FILTER:
-        if 2 * rows * columns * a * b >= SEPARABLE_FLOPS:
-            return f"separable or {fast}"
-    return fast
-
-
-def fft_cost(rows: int, columns: int, a: int, b: int) -> float:
-    """What the best tiles cost."""
-    return min(_cost(rows, columns, a, b, high, wide) for high, wide in _tiles(a, b))
+    algorithm, cost = "direct", 2.0 * rows * columns * a * b
+    worth_a_look = cost >= SEPARABLE_FLOPS
+    # Float64 keeps what is bright apart from what is dark in data of float32, not of float64.
+    if problem.dtype != "float64":
+        taps = min(a, FFT_FILTER), min(b, FFT_FILTER)
+        tiled = _cost(rows, columns, *taps, *fft_tile(rows, columns, *taps))
+        if tiled < cost:
+            algorithm, cost = "fft", tiled
+    if worth_a_look and SEPARABLE_COST * rows * columns * (a + b) < cost:
+        return f"separable or {algorithm}"
+    return algorithm
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +122,8 @@ def _cost(rows: int, columns: int, a: int, b: int, high: int, wide: int) -> floa
     """Flops of a direct sum that take as long as the pairs of tiles, and the spectrum of W."""
     tiles = -(-rows // (high - a + 1)) * -(-columns // (wide - b + 1))
     area = high * wide
-    return (tiles // 2 + 1) * FFT_FLOPS * (area * log2(area) + FFT_ROW * high)
+    large = 1 + FFT_LARGE * max(log2(area / 128**2), 0)
+    return (tiles // 2 + 1) * FFT_FLOPS * large * (area * log2(area) + FFT_ROW * high)
 
 
 def plan_same(

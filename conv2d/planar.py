@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _door, fft, separable
 from .arrays import Result, kernel_type
-from .plan import MAX_FILTER, Plan
+from .plan import MAX_FILTER, SEPARABLE_COLUMNS, Plan
 from .problem import PADDING_MODES, Array, Problem
 
 
@@ -74,13 +74,11 @@ def _correlate(
     if result.array.size == 0:
         return
 
-    def direct(
-        x: Array, w: Array, b: Array | None, top: int, left: int, result: Result
-    ) -> None:
+    def direct(x: Array, w: Array, b: Array | None, top: int, left: int, result: Result) -> None:
         _correlate_directly(x, w, b, top, left, mode, plan, result)
 
     first, _, other = plan.algorithm.partition(" or ")
-    if first == "separable":
+    if first == "separable" and max(x.shape[1], result.array.shape[1]) <= SEPARABLE_COLUMNS:
         parts = separable.factors(w)
         if parts is not None:
             blocks = separable.correlate(x, parts, b, top, left, result, direct)

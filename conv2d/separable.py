@@ -38,7 +38,7 @@ def correlate(
     column, row = parts
     height, width = result.array.shape
     bad = []
-    rows = max(SEPARABLE_CHUNK // max(x.shape[1], width), 48)
+    rows = max(SEPARABLE_CHUNK // max(x.shape[1], width), 6)
     for i in range(0, height, rows):
         end = min(i + rows, height)
         between = Result((end - i, x.shape[1]), x.dtype, None)

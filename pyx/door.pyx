@@ -108,7 +108,7 @@ cdef int run(Kernel kernel, Plane *plane) except -1:
 
 
 cdef int run_with(Work kernel, const void *what, Plane *plane) except -1:
-    """Run a kernel on `what` has the plane. One call at a time is parallel, the others serial."""
+    """Run a kernel on `what` tells of the plane. One call at a time is parallel."""
     global parallel_calls, used_threads
     cdef int failed
     cdef bint keep = True
@@ -197,8 +197,8 @@ def fft(
 ):
     """Tiles of Y (of `shape`) from X and W (float64, C-contiguous), from number `first` on.
 
-    Each is of `tile` less W rows and columns. Y is the whole plane, or a stack (tiles, rows * columns)
-    of as many as `direct` has flags, which are set for tiles that have to be done directly.
+    Each is of `tile` less W rows and columns. Y is the whole plane, or a stack (tiles, rows *
+    columns) of as many as `direct` has flags, set for tiles that have to be done directly.
     """
     cdef Tiling t
     lay(&t.plane, x, w, y, top, left)

@@ -218,7 +218,9 @@ def test_not_separable():
 
 def test_gradients_by_name():
     """The filter's is always direct."""
-    arrays = Arrays(normal((80, 90)), outer((9, 8), normal), np.float32(1), normal((80, 90), seed=5))
+    arrays = Arrays(
+        normal((80, 90)), outer((9, 8), normal), np.float32(1), normal((80, 90), seed=5)
+    )
     x, w, _, dy = arrays
     expected = conv2d.conv2d_backward(dy, x, w, algorithm="direct")
     for name in NAMES:
