@@ -1,8 +1,8 @@
 # Depthwise layers at stride 1: the kernels of one plane for many small ones
 #
-# Y[n, k] is made of X[n, k // multiplier] and W[k] alone. The threads share the planes; what all have
-# in common is laid out once. For dW an item of work is a filter and a band of the images, of which
-# there are as many as the sizes say; the sums of the bands are added up in their order.
+# Y[n, k] is made of X[n, k // multiplier] and W[k] alone. The threads share the planes; what all
+# have in common is laid out once. For dW an item of work is a filter and a band of the images, of
+# which there are as many as the sizes say; the sums of the bands are added up in their order.
 
 cdef enum:
     IMAGE_BANDS = 8  # items of dW, where there are as many images
@@ -129,7 +129,7 @@ cdef void weight_items(
     const PlaneSet *set, Py_ssize_t bands, Py_ssize_t first, Py_ssize_t last, char *memory,
     size_t zeros, size_t scratch
 ) noexcept nogil:
-    """Items first to last; memory: a row of zeros, the sums of all items, scratch of the threads."""
+    """Items first to last. Memory: a row of zeros, sums of all items, scratch of the threads."""
     cdef Py_ssize_t item, band, k, taps = set.plane.a * set.plane.b
     cdef total *sums = <total *> (memory + zeros)
     cdef total *of_bands = <total *> (memory + zeros + scratch + weight_bytes(&set.plane))

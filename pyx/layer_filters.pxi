@@ -2,8 +2,8 @@
 #
 # The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
 # sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
-# [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the source.
-# So no lane is lost to planes smaller than a vector.
+# [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the
+# source. So no lane is lost to planes smaller than a vector.
 #
 # An item of work is one lattice of a few images of one group, and some of the blocks of m, which
 # share the panels and use each transposed block for all images.
