@@ -71,15 +71,16 @@ def extension(name: str, source: str, **options: object) -> Extension:
 
 def kernel_modules() -> list[Extension]:
     """Every element type at every level; the build leaves out what the compiler cannot do."""
-    return [
+    levels = [*LEVELS, "generic"]
+    modules = [
         extension(f"_{source}_{element}_{level}", source, element=number, level=level)
-        for source in ("planar", "layer")
-        for number, element in enumerate(ELEMENTS)
-        for level in [*LEVELS, "generic"]
-    ] + [
-        extension(f"_limits_{element}_{level}", "limits", element=number, level=level)
-        for number, element in enumerate(ELEMENTS[:2])
-        for level in [*LEVELS, "generic"]
+        for source in ("planar", "layer", "limits")
+        for number, element in enumerate(ELEMENTS[:2] if source == "limits" else ELEMENTS)
+        for level in levels
+    ]
+    wide = ELEMENTS.index("f64")  # what the transforms compute in, for both types of floats
+    return modules + [
+        extension(f"_fft_{level}", "fft", element=wide, level=level) for level in levels
     ]
 
 

@@ -8,6 +8,7 @@ LARGEST_FILTER: int
 def connect(
     kernels: list[object],
     layers: list[object],
+    fft: object,
     flops: float,
     rows: int,
     plan: Callable[..., Plan],
@@ -17,6 +18,20 @@ def limit_threads(cpus: int, chosen: int) -> None: ...
 def default_threads() -> int: ...
 def correlate(
     x: Array, w: Array, y: Array, bias: Array | None, top: int, left: int, mode: int, plan: Plan
+) -> None: ...
+def fft(
+    x: Array,
+    w: Array,
+    y: Array,
+    bias: Array | None,
+    top: int,
+    left: int,
+    mode: int,
+    threads: int,
+    shape: tuple[int, int],
+    tile: tuple[int, int],
+    first: int,
+    direct: Array,
 ) -> None: ...
 def weight(x: Array, w: Array, y: Array, top: int, left: int, mode: int, plan: Plan) -> None: ...
 def add_up(y: Array, total: Array, plan: Plan) -> None: ...

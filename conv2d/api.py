@@ -80,7 +80,10 @@ def conv2d(
         "zeros" or "constant", "edge", "reflect", "symmetric", "wrap", as in `numpy.pad`. A term
         whose x lies in padding of zeros is left out of the sum: an infinite w makes no NaN there.
     algorithm : str
-        "auto" or "direct".
+        "auto" (the fastest that is accurate; errors stay local), "direct" (the sum as it stands),
+        "fft" (tiles are transformed in float64; for large filters of float32) or "separable" (two
+        passes, for filters that are a column times a row but for rounding). The last two are for
+        floats and for planes without stride and dilation; dw is always the direct sum.
     out : ndarray, optional
         Gets the result, cast as "same_kind", and is returned. It may overlap the inputs.
     num_threads : int, optional
@@ -96,8 +99,9 @@ def conv2d(
     Raises
     ------
     ValueError
-        for shapes and values that do not fit, such as a filter larger than the padded plane, or
-        channels of x that are not those of w times groups
+        for shapes and values that do not fit, such as a filter larger than the padded plane,
+        channels of x that are not those of w times groups, or a filter that is not separable where
+        `algorithm` says so
     TypeError
         for types: bool, complex, longdouble, object and strings are not computed with
     MemoryError
@@ -448,14 +452,18 @@ def _plain_gradients(dy: Array, x: Array, w: Array, needed: tuple[str, ...]) -> 
     """The gradients of two planes of one type, with all settings at their defaults, else None."""
     if not x.dtype == w.dtype == dy.dtype or x.shape != dy.shape:
         return None
-    results = {
-        "dx": _door.input_same(x.shape, w, dy) if "dx" in needed else None,
-        "dw": _door.weight_same(x, w.shape, dy) if "dw" in needed else None,
-        "db": _door.bias_same(w.shape, dy) if "db" in needed else None,
-    }
-    if any(results[name] is None for name in needed):
+    dx = dw = db = None
+    if "dx" in needed:
+        dx = _door.input_same(x.shape, w, dy)
+        if dx is None:  # before dw is made in vain
+            return None
+    if "dw" in needed:
+        dw = _door.weight_same(x, w.shape, dy)
+    if "db" in needed:
+        db = _door.bias_same(w.shape, dy)
+    if (dw is None and "dw" in needed) or (db is None and "db" in needed):
         return None
-    return Gradients(**results)
+    return Gradients(dx, dw, db)
 
 
 def _input_gradient(
@@ -479,10 +487,10 @@ def _deliver_input(
         check_out(out, problem.x_shape, dtype)
     threads = _threads(num_threads)
     w = readable(apart(w, out), dtype, strided=True)
-    dy = readable(apart(dy, out), dtype, strided, narrow=problem.plane and bias is None)
+    dy = readable(apart(dy, out), dtype, strided, narrow=problem.plane)
     result = Result(problem.x_shape, dtype, out, strided)
-    if problem.plane and bias is None:
-        planar.input_gradient(problem, w, dy, make_plan(problem, "input", threads), result)
+    if problem.plane:
+        planar.input_gradient(problem, w, dy, bias, make_plan(problem, "input", threads), result)
     else:
         layer.input_gradient(problem, w, dy, bias, threads, result)
     return result.array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -128,3 +128,7 @@ class Result:
         typed = block.view(self.dtype) if block.itemsize == self.dtype.itemsize else block
         with np.errstate(all="ignore"):  # kernels do not warn of overflow, nor does this
             self.array[where] = typed.astype(self.dtype, copy=False)
+
+
+# What computes a result from x, w, b, top and left.
+Correlation = Callable[[Array, Array, "Array | None", int, int, Result], None]

@@ -43,7 +43,8 @@ def connect(level: str) -> None:
         ]
         for kind in ("planar", "layer")
     )
-    _door.connect(planes, layers, SMALL_FLOPS, SMALL_ROWS, plan_same)
+    fft = importlib.import_module(f"{__package__}._fft_{level}").kernel
+    _door.connect(planes, layers, fft, SMALL_FLOPS, SMALL_ROWS, plan_same)
 
 
 LEVEL = choose_level()

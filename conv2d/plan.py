@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from math import log2
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,25 @@ WORKSPACE = 32 * 2**20  # bytes, the most that a call takes beyond its arrays
 CHUNK = 1 << 17
 # Rows or columns of the largest block of W that a kernel takes in one call.
 MAX_FILTER = _door.LARGEST_FILTER
+# Rows or columns that a tile of X may have, and of W's blocks.
+FFT_TILES = (32, 64, 96, 128, 192, 256)
+FFT_FILTER = 128
+FFT_WORKSPACE = 24 * 2**20  # bytes of the tiles of all threads
+# Elements of what the first pass of a separable filter gives to the second, and columns at most: a
+# row of tiles has to fit the workspace.
+SEPARABLE_CHUNK = 1 << 18
+SEPARABLE_COLUMNS = 1 << 18
+# From so many flops on, a look at W takes less than a tenth of the time; each tap of the two passes
+# costs so many flops of a direct sum (measured with filters of 9 to 31 a side).
+SEPARABLE_FLOPS = 3e7
+SEPARABLE_COST = 7
+# What a pair of tiles costs in flops of a direct sum: for each element and binary digit of their
+# number, for each row as much as so many, and the more for each doubling beyond 128 x 128, which
+# leave L2 (fitted to filters of 9 to 63 a side with tiles of 32 to 256, 1 and 2 threads).
+FFT_FLOPS = 36
+FFT_ROW = 200
+FFT_LARGE = 0.15
+FLOATS = ("float16", "float32", "float64")
 
 
 def _l2_cache() -> int:
@@ -39,7 +59,7 @@ L2_CACHE = _l2_cache()
 class Plan(NamedTuple):
     """What the kernels are told beside the sizes."""
 
-    algorithm: str
+    algorithm: str  # or two: the first if the filter allows it
     band: int  # rows of Y at a time; for dW, rows of one partial sum
     strip: int  # columns of Y at a time
     threads: int
@@ -49,8 +69,9 @@ class Plan(NamedTuple):
 def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
     """The plan for Y ("forward"), dX ("input") or dW ("weight"); its blocking ignores `threads`."""
     rows, columns = problem.x_shape if direction == "input" else problem.y_shape
+    algorithm = choose_algorithm(problem, direction, rows, columns)
     if rows <= SMALL_ROWS and 2 * rows * columns * problem.a * problem.b < SMALL_FLOPS:
-        return Plan("direct", max(rows, 1), max(columns, 1), 1)
+        return Plan(algorithm, max(rows, 1), max(columns, 1), 1)
     itemsize = max(np.dtype(problem.dtype).itemsize, 4)
     if direction == "weight":
         # 8 to 64 partial sums of dW, of 16 rows at least; both planes of a block in half a MiB,
@@ -61,7 +82,48 @@ def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
         # The rows of X that a row of tiles reads, and the tiles, in half of L2.
         band = 48
         strip = L2_CACHE // (2 * (min(problem.a, MAX_FILTER) + 11) * itemsize)
-    return Plan("direct", band, max(strip // 64, 4) * 64, min(threads, MAX_THREADS))
+    return Plan(algorithm, band, max(strip // 64, 4) * 64, min(threads, MAX_THREADS))
+
+
+def choose_algorithm(problem: Problem, direction: str, rows: int, columns: int) -> str:
+    """What was asked for, or the fastest that keeps the promises on accuracy."""
+    a, b = problem.w_shape
+    if direction == "weight":
+        return "direct"
+    if problem.algorithm != "auto":
+        return problem.algorithm
+    folded = direction == "input" and problem.mode != "zeros"  # in many small pieces
+    if problem.dtype not in FLOATS or rows * columns == 0 or folded:
+        return "direct"
+    algorithm, cost = "direct", 2.0 * rows * columns * a * b
+    worth_a_look = cost >= SEPARABLE_FLOPS
+    # Float64 keeps what is bright apart from what is dark in data of float32, not of float64.
+    if problem.dtype != "float64":
+        taps = min(a, FFT_FILTER), min(b, FFT_FILTER)
+        tiled = _cost(rows, columns, *taps, *fft_tile(rows, columns, *taps))
+        if tiled < cost:
+            algorithm, cost = "fft", tiled
+    if worth_a_look and SEPARABLE_COST * rows * columns * (a + b) < cost:
+        return f"separable or {algorithm}"
+    return algorithm
+
+
+@lru_cache(maxsize=4096)
+def fft_tile(rows: int, columns: int, a: int, b: int) -> tuple[int, int]:
+    """The rows and columns of the tiles of X that cost least."""
+    return min(_tiles(a, b), key=lambda tile: _cost(rows, columns, a, b, *tile))
+
+
+def _tiles(a: int, b: int) -> list[tuple[int, int]]:
+    return [(high, wide) for high in FFT_TILES if high > a for wide in FFT_TILES if wide > b]
+
+
+def _cost(rows: int, columns: int, a: int, b: int, high: int, wide: int) -> float:
+    """Flops of a direct sum that take as long as the pairs of tiles, and the spectrum of W."""
+    tiles = -(-rows // (high - a + 1)) * -(-columns // (wide - b + 1))
+    area = high * wide
+    large = 1 + FFT_LARGE * max(log2(area / 128**2), 0)
+    return (tiles // 2 + 1) * FFT_FLOPS * large * (area * log2(area) + FFT_ROW * high)
 
 
 def plan_same(
@@ -123,7 +185,7 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
 
 def plan_of_planes(problem: Problem, direction: str, threads: int) -> tuple[Plan, int]:
     """The plan of each plane of a depthwise layer, and the threads for all of them."""
-    plane = problem._replace(rank=2, images=1, channels=1, filters=1, groups=1)
+    plane = problem._replace(rank=2, images=1, channels=1, filters=1, groups=1, algorithm="direct")
     small = problem.flops < SMALL_FLOPS
     return make_plan(plane, direction, 1), 1 if small else min(threads, MAX_THREADS)
 

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from . import _door
+from . import _door, fft, separable
 from .arrays import Result, kernel_type
-from .plan import MAX_FILTER, Plan
+from .plan import MAX_FILTER, SEPARABLE_COLUMNS, Plan
 from .problem import PADDING_MODES, Array, Problem
 
 
@@ -21,12 +21,17 @@ def forward(
     _correlate(x, w, b, problem.top, problem.left, mode, plan, result)
 
 
-def input_gradient(problem: Problem, w: Array, dy: Array, plan: Plan, result: Result) -> None:
-    """dX from dY and W: Y of the reversed filter, and what padding took from X given back to it."""
+def input_gradient(
+    problem: Problem, w: Array, dy: Array, b: Array | None, plan: Plan, result: Result
+) -> None:
+    """dX from dY and W: Y of the reversed filter, and what padding took from X given back to it.
+
+    It is on top of a bias or of None; where padding gives back there is none.
+    """
     flipped = w[::-1, ::-1]
     top, left = problem.a - 1 - problem.top, problem.b - 1 - problem.left
     if problem.mode == "zeros":
-        _correlate(dy, flipped, None, top, left, 0, plan, result)
+        _correlate(dy, flipped, b, top, left, 0, plan, result)
         return
     for i, j in result.blocks():
         total = np.zeros((i.stop - i.start, j.stop - j.start), w.dtype)
@@ -68,11 +73,40 @@ def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
 def _correlate(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
 ) -> None:
-    """X, maybe of a narrower type, with W of any size into any result, in blocks where need be."""
+    """X, maybe of a narrower type, with W of any size, by what the plan says and W allows."""
     if result.array.size == 0:
         return
     if x.dtype != w.dtype and w.dtype.kind == "f" and not np.isfinite(w).all():
-        x = x.astype(w.dtype)  # such filters take a road of their own
+        x = x.astype(w.dtype, order="C")  # such filters take a road of their own
+    first, _, other = plan.algorithm.partition(" or ")
+    if first == "direct":
+        _correlate_directly(x, w, b, top, left, mode, plan, result)
+        return
+
+    def direct(x: Array, w: Array, b: Array | None, top: int, left: int, result: Result) -> None:
+        _correlate_directly(x, w, b, top, left, mode, plan, result)
+
+    if first == "separable" and max(x.shape[1], result.array.shape[1]) <= SEPARABLE_COLUMNS:
+        parts = separable.factors(w)
+        if parts is not None:
+            separable.correlate(x, w, parts, b, top, left, result, direct)
+            return
+        if not other:
+            raise ValueError(
+                f"algorithm is 'separable', but w {w.shape} is not a column times a row"
+            )
+    if "fft" in (first, other) and np.isfinite(w).all():
+        if x.dtype != w.dtype:
+            x = x.astype(w.dtype, order="C")
+        fft.correlate(x, w, b, top, left, mode, plan.threads, result, direct)
+    else:
+        direct(x, w, b, top, left, result)
+
+
+def _correlate_directly(
+    x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
+) -> None:
+    """X, maybe of a narrower type, with W of any size, in blocks where need be."""
     taps = list(_filter_blocks(*w.shape))
     if result.direct is not None and len(taps) == 1:
         _door.correlate(x, w, result.direct, b, top, left, mode, plan)

@@ -15,7 +15,8 @@ Shape: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "fft", "separable")
+PLANE_ALGORITHMS = ("fft", "separable")
 PADDINGS = ("same", "same_lower", "valid", "full")
 # Names of the types that can be computed with; `dtype.name` is slower than a small convolution.
 TYPE_NAMES = {char: np.dtype(char).name for char in "bBhHiIlLqQefd"}
@@ -46,6 +47,7 @@ class Problem(NamedTuple):
     groups: int = 1
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
+    algorithm: str = "auto"  # what was asked for
 
     @property
     def plane(self) -> bool:
@@ -121,7 +123,9 @@ class Problem(NamedTuple):
             name += f"d{self.dilation[0]},{self.dilation[1]}g{self.groups}"
         if self.mode != "zeros":
             name += f"-{self.mode}"
-        return name if self.dtype == "float32" else f"{name}-{self.dtype}"
+        if self.dtype != "float32":
+            name += f"-{self.dtype}"
+        return name if self.algorithm == "auto" else f"{name}-{self.algorithm}"
 
 
 _known: dict[Hashable, Problem] = {}  # what was asked for before
@@ -183,7 +187,8 @@ def make_problem(
                 f"{w[0]} has {taps} {what}{dilated}, more than the {before + size + after} {what} "
                 f"of {x[0]} with its padding ({shapes})"
             )
-    return _problem(x4, w4, (rows, columns), mode, dtype, len(x[1]), groups, steps, spacing)
+    problem = _problem(x4, w4, (rows, columns), mode, dtype, len(x[1]), groups, steps, spacing)
+    return _with_algorithm(problem, algorithm)
 
 
 def make_transposed(
@@ -222,7 +227,24 @@ def make_transposed(
     # What output_padding adds is seen by no tap: it counts as padding that is cut off less.
     rows, columns = ((before, after - m) for (before, after), m in zip(sides, more, strict=True))
     shape = x4[0], w4[1] * groups, sizes[0], sizes[1]
-    return _problem(shape, w4, (rows, columns), "zeros", dtype, len(x), groups, steps, spacing)
+    problem = _problem(shape, w4, (rows, columns), "zeros", dtype, len(x), groups, steps, spacing)
+    return _with_algorithm(problem, algorithm)
+
+
+def _with_algorithm(problem: Problem, algorithm: str) -> Problem:
+    """The problem to be solved as asked for, if it can be."""
+    if algorithm in PLANE_ALGORITHMS:
+        if not problem.plane:
+            raise ValueError(
+                f"algorithm is {algorithm!r}, which is for one plane without stride or dilation, "
+                f"but this is a layer: x {problem.x_shape}, w {problem.w_shape}, "
+                f"stride {problem.stride}, dilation {problem.dilation}"
+            )
+        if np.dtype(problem.dtype).kind != "f":
+            raise ValueError(
+                f"algorithm is {algorithm!r}, which has no exact integers such as {problem.dtype}"
+            )
+    return problem._replace(algorithm=algorithm)
 
 
 def _problem(

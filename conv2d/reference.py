@@ -60,7 +60,7 @@ def conv2d(
     padding : "same", "same_lower", "valid", "full", int, (ph, pw) or ((top, bottom), (left, right))
     groups : groups of channels that do not see each other
     padding_mode : "zeros" or "constant", "edge", "reflect", "symmetric", "wrap", as in `np.pad`
-    algorithm : "auto" or "direct", which are the same here
+    algorithm : "auto", "direct", "fft" or "separable", which are the same here
     out : array of the result's shape, gets the result (cast as same_kind) and is returned
     num_threads : at least 1, without effect here
 
@@ -449,7 +449,7 @@ def _pad(side: Any, size: int, span: int, stride: int) -> Any:
 
 
 def _check_settings(algorithm: str, num_threads: int | None, padding_mode: str) -> None:
-    _choice("algorithm", algorithm, ("auto", "direct"))
+    _choice("algorithm", algorithm, ("auto", "direct", "fft", "separable"))
     _choice("padding_mode", padding_mode, PADDING_MODES)
     if num_threads is not None:
         _check_count("num_threads", num_threads)

@@ -11,8 +11,8 @@ from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
 from kernels cimport (
-    AS_IT_IS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8, UINT16,
-    ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane, PlaneSet
+    AS_IT_IS, FFT, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8,
+    UINT16, ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane, PlaneSet, Tiling
 )
 
 cdef extern from *:
@@ -40,6 +40,7 @@ LARGEST_FILTER = <int> MAX_FILTER
 
 cdef const Kernels *tables[ELEMENTS]
 cdef const LayerKernels *layer_tables[ELEMENTS]
+cdef FFT fft_kernel = NULL
 cdef int parallel_calls = 0  # running now; changed with the GIL held
 cdef bint used_threads = False
 cdef bint forked = False
@@ -54,14 +55,15 @@ cdef Py_ssize_t small_rows = 0
 cdef object planner = None
 
 
-def connect(list kernels, list layers, double flops, Py_ssize_t rows, plan):
+def connect(list kernels, list layers, fft, double flops, Py_ssize_t rows, plan):
     """Take the kernels of each element type, what a small problem is, and the planner of others."""
-    global small_flops, small_rows, planner
+    global fft_kernel, small_flops, small_rows, planner
     for element in range(<int> ELEMENTS):
         tables[element] = <const Kernels *> PyCapsule_GetPointer(kernels[element], "conv2d.kernels")
         layer_tables[element] = <const LayerKernels *> PyCapsule_GetPointer(
             layers[element], "conv2d.layers"
         )
+    fft_kernel = <FFT> PyCapsule_GetPointer(fft, "conv2d.fft")
     small_flops = flops
     small_rows = rows
     planner = plan
@@ -223,6 +225,37 @@ def correlate(
     if bias is not None:
         p.bias = cnp.PyArray_DATA(bias)
     run_plane(tables[element_of(w)].correlate, &p)
+
+
+def fft(
+    cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias, Py_ssize_t top, Py_ssize_t left,
+    int mode, int threads, shape, tile, Py_ssize_t first, cnp.ndarray direct
+):
+    """Tiles of Y (of `shape`) from X and W (float64, C-contiguous), from number `first` on.
+
+    Each is of `tile` less W rows and columns. Y is the whole plane, or a stack (tiles, rows *
+    columns) of as many as `direct` has flags, set for tiles that have to be done directly.
+    """
+    cdef Tiling t
+    lay(&t.plane, x, w, y, top, left)
+    t.plane.w_row = t.plane.b
+    t.plane.oh, t.plane.ow = shape
+    t.plane.mode = mode
+    t.plane.threads = threads
+    if bias is not None:
+        t.plane.bias = cnp.PyArray_DATA(bias)
+    t.rows, t.columns = tile
+    t.first = first
+    t.last = first + cnp.PyArray_DIM(direct, 0)
+    t.y_step = 0
+    if t.plane.oh != cnp.PyArray_DIM(y, 0) or t.plane.ow != cnp.PyArray_DIM(y, 1):
+        t.y_step = cnp.PyArray_DIM(y, 1)
+    t.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    t.direct = <char *> cnp.PyArray_DATA(direct)
+    run(
+        <Work> fft_kernel, &t, &t.plane.threads,
+        2.0 * t.plane.oh * t.plane.ow * t.plane.a * t.plane.b,
+    )
 
 
 def weight(
@@ -406,14 +439,19 @@ cdef bint is_shape(object shape, cnp.npy_intp *sizes):
     return True
 
 
-cdef int plan_same(Plane *p, int kind, str direction) except -1:
-    """Everything at once and serially where that is little, else what the planner says."""
+cdef bint plan_same(Plane *p, int kind, str direction) except -1:
+    """Everything at once and serially where that is little, else what the planner says.
+
+    False where that is no direct sum.
+    """
+    cdef object algorithm
     if p.oh > small_rows or 2.0 * p.oh * p.ow * p.a * p.b >= small_flops:
-        _, p.band, p.strip, p.threads = planner(
+        algorithm, p.band, p.strip, p.threads = planner(
             p.oh, p.ow, p.a, p.b, "float32" if kind == cnp.NPY_FLOAT32 else "float64", direction,
             default_threads(),
         )
-    return 0
+        return algorithm == "direct"
+    return True
 
 
 cdef enum:
@@ -459,7 +497,8 @@ cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
         p.w = <char *> p.w + (p.a * p.b - 1) * cnp.PyArray_ITEMSIZE(w)
         p.w_row = -p.b
         p.w_col = -1
-    plan_same(&p, kind, "input" if reverse else "forward")
+    if not plan_same(&p, kind, "input" if reverse else "forward"):
+        return None
     run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].correlate, &p)
     return y
 

@@ -24,6 +24,16 @@ cdef struct Plane:
     const void *bias  # one element, or NULL
     Py_ssize_t band, strip, threads  # the plan: rows and columns of Y that are worked on at a time
 
+cdef struct Tiling:
+    # Tiles of rows x columns of X, of which those from first to last are computed.
+    Plane plane  # W is float64, its rows contiguous
+    Py_ssize_t rows, columns, first, last
+    Py_ssize_t y_step  # elements from tile to tile where Y is a stack of tiles; 0 where a plane
+    bint single  # X and Y are float32, not float64
+    char *direct  # set to 1 for each tile that has to be done directly
+
+ctypedef int (*FFT)(const Tiling *) noexcept nogil  # 0, or -1 where memory ran out
+
 ctypedef int (*Kernel)(const Plane *) noexcept nogil  # 0, or -1 where memory ran out
 
 cdef struct PlaneSet:

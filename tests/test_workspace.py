@@ -14,8 +14,12 @@ def status(key):
 def ones(*shape, dtype="f4"):
     return np.ones(shape, dtype)
 
+def noise(*shape, dtype="f4"):
+    return np.random.default_rng(0).random(shape, "f4").astype(dtype, copy=False)
+
 small = ones(400, 400)
 conv2d.conv2d(small, small[:9, :9], num_threads=2)
+conv2d.conv2d(small, noise(31, 31), num_threads=2)
 {arrays}
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # forgets the peak
@@ -29,6 +33,36 @@ CASES = {
     "many threads": (
         "x, w, out = ones(3000, 3000), ones(63, 63), None",
         "conv2d.conv2d(x, w[:3], num_threads=64)",
+        0,
+    ),
+    "fft": (
+        "x, w, out = noise(3000, 3000), noise(31, 31), ones(3000, 3000)",
+        "conv2d.conv2d(x, w, out=out, algorithm='fft', num_threads=64)",
+        0,
+    ),
+    "fft of much that is not finite": (
+        "x, w, out = ones(20_000, 2000) * np.nan, noise(127, 31), ones(20_000, 2000)",
+        "conv2d.conv2d(x[:9000], w, out=out[:9000], num_threads=64)",
+        0,
+    ),
+    "fft of uint8, strided out": (
+        "x, w, out = ones(3000, 3000, dtype='u1'), noise(31, 31), ones(3000, 6000)[:, ::2]",
+        "conv2d.conv2d(x, w, out=out, num_threads=2)",
+        "4 * x.size",
+    ),
+    "fft of a giant filter": (
+        "x, w, out = noise(900, 900), noise(300, 300), ones(900, 900)",
+        "conv2d.conv2d(x, w, out=out, num_threads=64)",
+        0,
+    ),
+    "separable": (
+        "x, w, out = noise(3000, 3000), ones(31, 31), ones(3000, 3000)",
+        "conv2d.conv2d(x, w, out=out, algorithm='separable', num_threads=64)",
+        0,
+    ),
+    "separable, wide": (
+        "x, w, out = ones(40, 250_000), ones(31, 31), ones(40, 250_000)",
+        "conv2d.conv2d(x, w, out=out, algorithm='separable', num_threads=64)",
         0,
     ),
     "tall dw": (
