@@ -16,12 +16,12 @@ and the spectrum of W lie in L2. In L1:
 Passes of radix 8, 4 and 3, whose 16 vectors stay in registers, leave the frequencies in an order
 that only the passes back have to know. A pass back has the real and imaginary parts swapped. Tiles
 follow from sizes alone; each is written by one thread. Those that hold or give numbers that are not
-finite are left to the caller.
+finite are left to the caller. Results that may be rounding alone are 0, as direct sums would be.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport prange
-from libc.math cimport M_PI, cos, sin
+from libc.math cimport M_PI, cos, isfinite, sin, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -39,6 +39,7 @@ cdef extern from "simd.h" nogil:
 
 
 cdef extern from "wide.h" nogil:
+    vec denoise(vec, vec)  # 0 up to a limit
     vec widen(const float *)
     void narrow(float *, vec)
     void interleave(vec *, vec *, int)
@@ -60,6 +61,7 @@ cdef struct Work:
     bint single  # X and Y are float32
     Py_ssize_t size, copy_pitch  # bytes of a number, and of a row of a copied tile
     real *spectrum
+    real noise  # of a result, for numbers whose squares have the sum 1
     real bias
     Py_ssize_t first, last, y_step
     char *direct
@@ -74,6 +76,7 @@ cdef struct Scratch:
 cdef struct Tile:
     Py_ssize_t i, j  # of its first result in Y
     Py_ssize_t high, wide  # results; none where there is no tile, or none that is finite
+    real squares  # of all that it sees
 
 
 cdef inline void exchange(vec *x, int d) noexcept nogil:
@@ -122,30 +125,33 @@ cdef inline Py_ssize_t vectors_in(Py_ssize_t columns) noexcept nogil:
     return (columns + LANES - 1) // LANES
 
 
-cdef bint all_finite(
+cdef real add_squares(
     const char *rows, Py_ssize_t pitch, Py_ssize_t count, Py_ssize_t columns, bint single
 ) noexcept nogil:
-    cdef Py_ssize_t j, _k
+    """The sum of squares, which is not finite where a number is not."""
+    cdef Py_ssize_t j, whole = columns // (4 * LANES) * 4 * LANES, _k
+    cdef Py_ssize_t size = sizeof(float) if single else sizeof(real)
     cdef int t
+    cdef vec x
     cdef vec sums[4]
     cdef real flat[4 * LANES]
-    cdef real s = 0
+    cdef real v, s = 0
     for t in range(4):
         sums[t] = splat(0)
     for _k in range(count):
-        for j in range(columns // (4 * LANES)):
+        for j in range(whole // (4 * LANES)):
             for t in range(4):
-                sums[t] = sums[t] + splat(0) * load_as(
-                    rows + (j * 4 + t) * LANES * (sizeof(float) if single else sizeof(real)), single
-                )
-        for j in range(columns // (4 * LANES) * 4 * LANES, columns):
-            s += 0 * ((<const float *> rows)[j] if single else (<const real *> rows)[j])
+                x = load_as(rows + (j * 4 + t) * LANES * size, single)
+                sums[t] = sums[t] + x * x
+        for j in range(whole, columns):
+            v = (<const float *> rows)[j] if single else (<const real *> rows)[j]
+            s += v * v
         rows += pitch
     for t in range(4):
         store(flat + t * LANES, sums[t])
     for j in range(4 * LANES):
         s += flat[j]
-    return s == 0
+    return s
 
 
 cdef void copy_row(
@@ -167,8 +173,8 @@ cdef void copy_row(
             memcpy(to + k * size, row + at * size, size)
 
 
-cdef bint copy_tile(const Work *work, const Tile *tile, char *copy) noexcept nogil:
-    """What the tile sees of X; whether all of it is finite."""
+cdef real copy_tile(const Work *work, const Tile *tile, char *copy) noexcept nogil:
+    """What the tile sees of X; returns the sum of its squares."""
     cdef const Plane *p = &work.p
     cdef Py_ssize_t k, at, rows = tile.high + p.a - 1, columns = tile.wide + p.b - 1
     cdef char *to = copy
@@ -183,7 +189,7 @@ cdef bint copy_tile(const Work *work, const Tile *tile, char *copy) noexcept nog
         to += work.copy_pitch
     memset(to, 0, (work.rows.size - rows) * work.copy_pitch)
     # Whole vectors, as what follows in a row is zeros.
-    return all_finite(copy, work.copy_pitch, rows, work.columns.size, work.single)
+    return add_squares(copy, work.copy_pitch, rows, work.columns.size, work.single)
 
 
 cdef bint write_tile(
@@ -198,7 +204,9 @@ cdef bint write_tile(
         pitch = work.wide
     for k in range(tile.high):
         memcpy(y + k * pitch * work.size, results + k * work.copy_pitch, tile.wide * work.size)
-    return all_finite(results, work.copy_pitch, tile.high, tile.wide, work.single)
+    return isfinite(
+        add_squares(results, work.copy_pitch, tile.high, tile.wide, work.single)
+    )
 
 
 cdef void filter_rows(const Work *work, real *state, real *rows) noexcept nogil:
@@ -214,19 +222,19 @@ cdef void filter_rows(const Work *work, real *state, real *rows) noexcept nogil:
 cdef Tile place_tile(const Work *work, Py_ssize_t number, char *copy) noexcept nogil:
     """Where a tile lies, and its copy: zeros where there is none, or where it is not finite."""
     cdef Tile tile
-    cdef bint finite
     tile.i = number // work.across * work.high
     tile.j = number % work.across * work.wide
     tile.high = min(work.high, work.p.oh - tile.i)
     tile.wide = min(work.wide, work.p.ow - tile.j)
     if number < work.last:
-        finite = copy_tile(work, &tile, copy)
-        work.direct[number - work.first] = not finite
-        if finite:
+        tile.squares = copy_tile(work, &tile, copy)
+        work.direct[number - work.first] = not isfinite(tile.squares)
+        if isfinite(tile.squares):
             return tile
     memset(copy, 0, work.rows.size * work.copy_pitch)
     tile.high = 0
     tile.wide = 0
+    tile.squares = 0
     return tile
 
 
@@ -247,11 +255,13 @@ cdef void do_pair(const Work *work, Py_ssize_t number, const Scratch *s) noexcep
     cdef Tile pair[2]
     cdef real *z
     cdef Py_ssize_t block, at
+    cdef real noise
     cdef int t
     for t in range(2):
         pair[t] = place_tile(work, number + t, s.tiles[t])
     if pair[0].high == 0 and pair[1].high == 0:
         return
+    noise = work.noise * sqrt(pair[0].squares + pair[1].squares)
     transform_columns(work, s, work.copy_pitch, work.size, work.single)
     filter_rows(work, s.state, s.rows)
     for block in range(vectors_in(work.wide)):
@@ -259,7 +269,8 @@ cdef void do_pair(const Work *work, Py_ssize_t number, const Scratch *s) noexcep
         at = block * LANES * work.size
         passes_back(z, &work.rows, 1, work.rows.passes)
         last_pass(
-            z, s.tiles[0] + at, s.tiles[1] + at, work.copy_pitch, &work.rows, work.bias, work.single
+            z, s.tiles[0] + at, s.tiles[1] + at, work.copy_pitch, &work.rows, noise,
+            work.bias, work.single,
         )
     for t in range(2):
         if pair[t].high > 0 and not write_tile(work, &pair[t], number + t, s.tiles[t]):
@@ -283,21 +294,25 @@ cdef void share(const Work *work, Py_ssize_t thread, char *memory) noexcept nogi
         do_pair(work, work.first + 2 * k, &s)
 
 
-cdef void transform_filter(const Work *work, char *memory) noexcept nogil:
+cdef void transform_filter(Work *work, char *memory) noexcept nogil:
     """The conjugate spectrum of W, which is float64, scaled for the way there and back."""
     cdef Py_ssize_t k, q, block, columns = work.columns.size
     cdef Py_ssize_t pitch = columns * sizeof(real)
     cdef const Plane *p = &work.p
     cdef Scratch s
     cdef real *to = work.spectrum
-    cdef real scale = 1.0 / (work.rows.size * columns)
+    cdef real tap, squares = 0, scale = 1.0 / (work.rows.size * columns)
     s.state = <real *> memory
     s.tiles[0] = <char *> to
     s.tiles[1] = s.tiles[0] + work.rows.size * pitch
     memset(to, 0, 2 * work.rows.size * pitch)
     for k in range(p.a):
         for q in range(p.b):
-            to[k * columns + q] = (<const real *> p.w)[k * p.w_row + q] * scale
+            tap = (<const real *> p.w)[k * p.w_row + q]
+            squares += tap * tap
+            to[k * columns + q] = tap * scale
+    # A bound of the rms, |w|_1 |x|_2 / sqrt(elements) units of rounding and some, and 5 of those.
+    work.noise = 2.0**-50 * sqrt(squares * (p.a * p.b) * scale)
     transform_columns(work, &s, pitch, sizeof(real), False)
     for block in range(work.rows.size // LANES):
         to = work.spectrum + block * columns * PAIR

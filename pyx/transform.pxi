@@ -205,13 +205,14 @@ cdef inline void one_first_pass(
 
 
 cdef inline void one_last_pass(
-    const real *z, char *re, char *im, Py_ssize_t pitch, const Axis *axis, real bias, bint single
+    const real *z, char *re, char *im, Py_ssize_t pitch, const Axis *axis, real noise,
+    real bias, bint single
 ) noexcept nogil:
-    """The last pass back, into such rows, on top of a bias."""
+    """The last pass back, into such rows, on top of a bias; what may be noise is 0."""
     cdef Py_ssize_t k, step = axis.size // 8
     cdef const real *twiddles = axis.twiddles[0]
     cdef int m
-    cdef vec b = splat(bias)
+    cdef vec b = splat(bias), limit = splat(noise)
     cdef vec r[8]
     cdef vec i[8]
     for k in range(step):
@@ -221,8 +222,8 @@ cdef inline void one_last_pass(
         twist(r, i, twiddles + 14 * k, 8)
         dft8(r, i)
         for m in range(8):
-            store_as(re + (m * step + k) * pitch, i[m] + b, single)
-            store_as(im + (m * step + k) * pitch, r[m] + b, single)
+            store_as(re + (m * step + k) * pitch, denoise(i[m] + b, limit), single)
+            store_as(im + (m * step + k) * pitch, denoise(r[m] + b, limit), single)
 
 
 cdef void first_pass(
@@ -235,12 +236,13 @@ cdef void first_pass(
 
 
 cdef void last_pass(
-    const real *z, char *re, char *im, Py_ssize_t pitch, const Axis *axis, real bias, bint single
+    const real *z, char *re, char *im, Py_ssize_t pitch, const Axis *axis, real noise,
+    real bias, bint single
 ) noexcept nogil:
     if single:
-        one_last_pass(z, re, im, pitch, axis, bias, True)
+        one_last_pass(z, re, im, pitch, axis, noise, bias, True)
     else:
-        one_last_pass(z, re, im, pitch, axis, bias, False)
+        one_last_pass(z, re, im, pitch, axis, noise, bias, False)
 
 
 cdef inline void one_product(

@@ -1,14 +1,20 @@
-/* float32 to and from vectors of float64, and the step of a transpose. */
+/* float32 to and from vectors of float64, the step of a transpose, and zeros for what is noise. */
 #ifndef CONV2D_WIDE_H
 #define CONV2D_WIDE_H
 
 #include "simd.h"
 
 #if defined(__GNUC__)
+typedef int64_t lanes __attribute__((vector_size(VBYTES)));
+static inline vec denoise(vec v, vec limit) /* leaves NaN */
+{
+    return (vec)((lanes)v & ~((v <= limit) & (v >= -limit)));
+}
 typedef float half_vec __attribute__((vector_size(VBYTES / 2), aligned(sizeof(float)), may_alias));
 static inline vec widen(const float *p) { return __builtin_convertvector(*(const half_vec *)p, vec); }
 static inline void narrow(float *p, vec v) { *(half_vec *)p = __builtin_convertvector(v, half_vec); }
 #else
+static inline vec denoise(vec v, vec limit) { return v <= limit && v >= -limit ? 0 : v; }
 static inline vec widen(const float *p) { return *p; }
 static inline void narrow(float *p, vec v) { *p = (float)v; }
 #endif
@@ -17,7 +23,6 @@ static inline void narrow(float *p, vec v) { *p = (float)v; }
 #if defined(__GNUC__) && !defined(__clang__)
 static inline __attribute__((always_inline)) void interleave(vec *a, vec *b, int d)
 {
-    typedef int64_t lanes __attribute__((vector_size(VBYTES)));
     lanes l;
     for (int k = 0; k < LANES; k++) l[k] = k;
     const lanes odd = (l & d) != 0;
