@@ -93,7 +93,7 @@ def y_shape(problem):
         side = 0 if named else pair(problem.padding)[axis]
         total = 2 * side if isinstance(side, int) else sum(side)
         total = 2 * reach if problem.padding == "full" else total
-        sides.append((n + total - reach - 1) // s + 1)
+        sides.append(max((n + total - reach - 1) // s + 1, 0))
     filters = () if len(problem.x) == 2 else problem.w[:1]
     return (*problem.x[:-3], *filters, *sides)
 
@@ -206,6 +206,7 @@ LAYOUTS = (
     "channels last",
     "sliced",
     "negative",
+    "flipped",
     "offset",
     "read-only",
     "swapped",
@@ -231,7 +232,12 @@ class OnlyDLPack:
         return self.array.__dlpack_device__()
 
 
-STEPS = {"sliced": (2, 1, 2, 3), "negative": (-1, -2, -1, -2), "offset": (1, 1, 1, 1)}
+STEPS = {
+    "sliced": (2, 1, 2, 3),
+    "negative": (-1, -2, -1, -2),
+    "flipped": (1, 1, -1, 1),
+    "offset": (1, 1, 1, 1),
+}
 
 
 def lay(array, layout):
