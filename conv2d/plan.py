@@ -287,7 +287,7 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     """The plan for dW: blocks of Y, channels and filters so that all that meets lies in L2."""
     itemsize = max(np.dtype(problem.dtype).itemsize, 4)
     groups = problem.groups
-    channels, filters = problem.channels // groups, problem.filters // groups
+    channels, filters = max(problem.channels // groups, 1), max(problem.filters // groups, 1)
     rows, columns = (max(size, 1) for size in problem.y4[2:])
     taps = [
         max(min(count, TAPS, REACH // d + 1), 1)
@@ -296,11 +296,11 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     if problem.flops < SMALL_FLOPS:
         threads = 1
     if channels == 1 and columns * problem.stride[1] <= WIDEST and filters <= 2:
-        bands = -(-ITEMS // -(-problem.filters // 16))
+        bands = -(-ITEMS // -(-filters * groups // 16))
         return _plan_lanes(problem, rows, columns, bands, threads)
     strip = _share(columns, 128)
     band = _share(rows, -(-128 // strip))
-    parts = -(-filters // 128) if filters else 1
+    parts = -(-filters // 128)
     lanes = _share(filters, 128)
     width = strip * problem.stride[1] + taps[1] * problem.dilation[1]
     height = band * problem.stride[0] + taps[0] * problem.dilation[0]

@@ -83,7 +83,8 @@ cdef const real *in_place(const Job *job, const Block *b) noexcept nogil:
     cdef Py_ssize_t row, column
     if (
         b.rows.taps != 1 or b.columns.taps != 1 or b.rows.stride != 1 or b.columns.stride != 1
-        or job.s_column != 1 or (b.width if b.width != job.s_row else b.width * b.height) < LANES
+        or job.s_column != 1 or job.s_row < b.width
+        or (b.width if b.width != job.s_row else b.width * b.height) < LANES
     ):
         return NULL
     row = b.u + b.rows.at[0]

@@ -18,15 +18,43 @@ def level(request):
     conv2d.dispatch.connect(conv2d.dispatch.LEVEL)
 
 
+def forget_plans():
+    """Plans are made anew."""
+    conv2d.plan.make_plan.cache_clear()
+    conv2d.plan.make_layer_plan.cache_clear()
+    conv2d.dispatch.connect(conv2d.dispatch.LEVEL)
+
+
 @pytest.fixture
 def small_in_parallel(monkeypatch):
-    """Small planes are cut into bands and shared among threads as large ones are."""
+    """Small problems are cut into bands and shared among threads as large ones are."""
     for module in (conv2d.plan, conv2d.dispatch):
         monkeypatch.setattr(module, "SMALL_FLOPS", 0)
         monkeypatch.setattr(module, "SMALL_ROWS", 0)
-    conv2d.plan.make_plan.cache_clear()
-    conv2d.dispatch.connect(conv2d.dispatch.LEVEL)
+    forget_plans()
     yield
     monkeypatch.undo()
-    conv2d.plan.make_plan.cache_clear()
-    conv2d.dispatch.connect(conv2d.dispatch.LEVEL)
+    forget_plans()
+
+
+# Constants of conv2d.plan that lead small layers where large ones go.
+BLOCKS = {
+    "small panels": {"PANEL": 3000, "STRIP": 20},
+    "some channels and taps at a time": {"DEPTH": 5, "TAPS": 2, "FILTER_STEPS": 7},
+    "bands of lanes": {"PICTURE": 40, "ITEMS": 40},
+    "all kernels of planes": {"SMALL_PLANE": 0, "SMALL_FLOPS": 0, "CHUNK": 50},
+    "no kernels of planes": {"SMALL_PLANE": 10**9, "WIDEST": 0},
+}
+
+
+@pytest.fixture(params=BLOCKS)
+def blocks(request, monkeypatch):
+    """Layers are cut into blocks in several ways."""
+    for name, value in BLOCKS[request.param].items():
+        monkeypatch.setattr(conv2d.plan, name, value)
+    if "CHUNK" in BLOCKS[request.param]:
+        monkeypatch.setattr(conv2d.arrays, "CHUNK", 50)
+    forget_plans()
+    yield request.param
+    monkeypatch.undo()
+    forget_plans()

@@ -28,17 +28,26 @@ UNSANITIZED = pytest.mark.skipif(
 
 
 class Problem(NamedTuple):
-    """Shapes and settings of one plane."""
+    """Shapes and settings of a plane, an image or a batch."""
 
-    x: tuple[int, int]
-    w: tuple[int, int]
+    x: tuple[int, ...]
+    w: tuple[int, ...]
     padding: Any = "same"
     mode: str = "zeros"
+    stride: Any = 1
+    dilation: Any = 1
+    groups: int = 1
 
     @property
     def settings(self):
         """Arguments by name."""
-        return {"padding": self.padding, "padding_mode": self.mode}
+        return {
+            "padding": self.padding,
+            "padding_mode": self.mode,
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
 
 
 class Arrays(NamedTuple):
@@ -68,21 +77,31 @@ class Answers(NamedTuple):
             return Answers(*(array.astype(dtype) for array in self))
 
 
+def pair(value):
+    """An int or two of them, as two."""
+    return (value, value) if isinstance(value, int) else value
+
+
 def y_shape(problem):
-    """The shape of y, as NumPy pads."""
-    sides = problem.padding
-    if isinstance(sides, str):
-        total = [size - 1 for size in problem.w]
-        sides = {"valid": (0, 0), "full": [2 * n for n in total]}.get(sides, total)
-        return tuple(n + s - t for n, s, t in zip(problem.x, sides, total, strict=True))
-    sides = (sides, sides) if isinstance(sides, int) else sides
-    sums = [2 * side if isinstance(side, int) else sum(side) for side in sides]
-    return tuple(n + s - t + 1 for n, s, t in zip(problem.x, sums, problem.w, strict=True))
+    """The shape of y, from the formulas of the interface."""
+    named, sides = isinstance(problem.padding, str), []
+    for axis, (n, taps) in enumerate(zip(problem.x[-2:], problem.w[-2:], strict=True)):
+        s, reach = pair(problem.stride)[axis], pair(problem.dilation)[axis] * (taps - 1)
+        if named and problem.padding.startswith("same"):
+            sides.append(-(-n // s))
+            continue
+        side = 0 if named else pair(problem.padding)[axis]
+        total = 2 * side if isinstance(side, int) else sum(side)
+        total = 2 * reach if problem.padding == "full" else total
+        sides.append(max((n + total - reach - 1) // s + 1, 0))
+    filters = () if len(problem.x) == 2 else problem.w[:1]
+    return (*problem.x[:-3], *filters, *sides)
 
 
 def draw(problem, numbers):
     """Operands whose elements are `numbers(shape)`."""
-    return Arrays(*(numbers(shape) for shape in (problem.x, problem.w, (), y_shape(problem))))
+    bias = () if len(problem.x) == 2 else problem.w[:1]
+    return Arrays(*(numbers(shape) for shape in (problem.x, problem.w, bias, y_shape(problem))))
 
 
 @cache
@@ -129,8 +148,7 @@ def compute_guarded(arrays, problem, **settings):
     x, w, b, dy = arrays
     settings = {**problem.settings, **settings}
     dtype = np.result_type(x, w, b)
-    y, dx, dw = (Guarded(shape, dtype) for shape in (dy.shape, x.shape, w.shape))
-    db = Guarded((), dtype)
+    y, dx, dw, db = (Guarded(array.shape, dtype) for array in (dy, x, w, b))
     conv2d.conv2d(x, w, b, out=y.array, **settings)
     conv2d.conv2d_input(x.shape, w, dy, out=dx.array, **settings)
     conv2d.conv2d_weight(x, w.shape, dy, out=dw.array, **settings)
@@ -142,12 +160,14 @@ def compute_guarded(arrays, problem, **settings):
 class Guarded:
     """An array of NaN, or of a marker for integers, in the middle of a larger one."""
 
-    def __init__(self, shape, dtype, step=1, margin=40):
+    def __init__(self, shape, dtype, step=1):
         dtype = np.dtype(dtype)
         self.marker = np.nan if dtype.kind == "f" else 0x55
-        lengths = [2 * margin + size * abs(step) for size in shape] or [1]
+        margins = (40, 40) if len(shape) <= 2 else (1, 1, 4, 40)
+        margins = margins[len(margins) - len(shape) :]
+        lengths = [2 * m + size * abs(step) for m, size in zip(margins, shape, strict=True)] or [1]
         self.buffer = np.full(lengths, self.marker, dtype)
-        inner = [slice(margin, length - margin) for length in lengths]
+        inner = [slice(m, length - m) for m, length in zip(margins, lengths, strict=False)]
         self.array = self.buffer[tuple(inner)] if shape else self.buffer.reshape(())
         if step != 1:
             self.array = self.array[(slice(None, None, step),) * len(shape)]
@@ -183,8 +203,10 @@ def same_bits(got, expected):
 LAYOUTS = (
     "C",
     "transposed",
+    "channels last",
     "sliced",
     "negative",
+    "flipped",
     "offset",
     "read-only",
     "swapped",
@@ -210,17 +232,26 @@ class OnlyDLPack:
         return self.array.__dlpack_device__()
 
 
+STEPS = {
+    "sliced": (2, 1, 2, 3),
+    "negative": (-1, -2, -1, -2),
+    "flipped": (1, 1, -1, 1),
+    "offset": (1, 1, 1, 1),
+}
+
+
 def lay(array, layout):
-    """The same plane laid out otherwise."""
-    rows, columns = array.shape
+    """The same array laid out otherwise."""
     if layout == "transposed":
         return np.asfortranarray(array)
-    if layout in ("sliced", "negative", "offset"):
-        step = {"sliced": (2, 3), "negative": (-1, -2), "offset": (1, 1)}[layout]
-        large = np.full((3 * rows + 5, 3 * columns + 7), 99).astype(array.dtype)
-        view = large[2:, 3:][: rows * abs(step[0]), : columns * abs(step[1])][
-            :: step[0], :: step[1]
-        ]
+    if layout == "channels last" and array.ndim > 2:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, -3, -1)), -1, -3)
+    if layout in STEPS:
+        steps = STEPS[layout][4 - array.ndim :]
+        sizes = [size * abs(step) for size, step in zip(array.shape, steps, strict=True)]
+        large = np.full([size + 5 for size in sizes], 99).astype(array.dtype)
+        view = large[tuple(slice(3, 3 + size) for size in sizes)]
+        view = view[tuple(slice(None, None, step) for step in steps)]
         view[...] = array
         return view
     if layout == "read-only":

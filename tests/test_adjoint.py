@@ -11,6 +11,14 @@ LARGE = [
     Problem((301, 200), (4, 12), "full"),
     Problem((1100, 70), (7, 2), "valid"),
     Problem((90, 640), (5, 6), ((0, 3), (9, 2))),
+    Problem((3, 20, 28, 30), (33, 20, 3, 3)),
+    Problem((1, 70, 31, 29), (40, 35, 3, 4), ((1, 2), (0, 5)), stride=(2, 3), groups=2),
+    Problem((2, 130, 14, 14), (65, 130, 1, 1), stride=2),
+    Problem((9, 40, 7, 7), (50, 40, 3, 3), "full"),
+    Problem((2, 100, 28, 28), (100, 1, 3, 3), stride=2, groups=100),
+    Problem((2, 20, 40, 41), (20, 1, 5, 5), groups=20),
+    Problem((1, 12, 40, 41), (10, 12, 3, 3), dilation=(5, 3)),
+    Problem((100, 90), (5, 6), stride=2, dilation=3),
 ]
 
 
@@ -74,3 +82,18 @@ def test_linearity(level, mode):
     np.testing.assert_array_equal(mixed, 2 * conv(one.x, one.w) - 3 * conv(two.x, one.w))
     mixed = conv(one.x, 2 * one.w - 3 * two.w)
     np.testing.assert_array_equal(mixed, 2 * conv(one.x, one.w) - 3 * conv(one.x, two.w))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8"])
+@pytest.mark.parametrize("problem", [problem for problem in LARGE if len(problem.x) == 4])
+def test_transposed_is_the_adjoint(level, dtype, problem):
+    """And so it is conv2d_input, of the shape that its sizes give, bit for bit."""
+    settings = {name: problem.settings[name] for name in ("stride", "dilation", "groups")}
+    dy, w = (a.astype(dtype) for a in (small_integers(problem).dy, small_integers(problem).w))
+    y = conv2d.conv_transpose2d(dy, w, **settings)
+    dx = conv2d.conv2d_input(y.shape, w, dy, padding="valid", **settings)
+    assert y.tobytes() == dx.tobytes()
+    x = small_integers(problem._replace(x=y.shape, padding="valid")).x.astype(dtype)
+    forward = conv2d.conv2d(x, w, padding="valid", **settings)
+    wide = np.float64 if dtype[0] == "f" else np.int64
+    assert (forward * dy.astype(wide)).sum() == (x * y.astype(wide)).sum()

@@ -1,4 +1,4 @@
-"""The compiled inner loops are the register tiles of simd.h: as many FMAs, all in registers."""
+"""The compiled inner loops are register tiles: as many FMAs as accumulators, all in registers."""
 
 import functools
 import importlib.util
@@ -33,15 +33,16 @@ class Instruction(NamedTuple):
 
 
 @functools.cache
-def functions(element, level):
+def functions(element, level, kind="planar"):
     """Instructions of each function of a module."""
-    origin = importlib.util.find_spec(f"conv2d._planar_{element}_{level}").origin
+    module = f"_{kind}_{element}_{level}"
+    origin = importlib.util.find_spec(f"conv2d.{module}").origin
     command = ["objdump", "-d", "--no-show-raw-insn", origin]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found, lines = {}, []
     for line in listing.splitlines():
         if match := re.match(r"[0-9a-f]+ <(.*)>:$", line):
-            name = match[1].split(f"_planar_{element}_{level}_")[-1].split(".")[0]
+            name = match[1].split(f"{module}_")[-1].split(".")[0]
             lines = found.setdefault(name, [])
         elif match := re.match(r" *([0-9a-f]+):\t(\S+) *(.*)", line):
             lines.append(Instruction(int(match[1], 16), match[2], match[3]))
@@ -80,9 +81,9 @@ def on_stack(instructions, level):
     )
 
 
-def hot_loops(name, element, level):
+def hot_loops(name, element, level, kind="planar"):
     """Products of a function, and of its inner loops; and the vectors these have on the stack."""
-    whole = functions(element, level)[name]
+    whole = functions(element, level, kind)[name]
     loops = [loop for loop in inner_loops(whole) if products(loop, element, level)]
     counts = [(products(loop, element, level), on_stack(loop, level)) for loop in loops]
     return products(whole, element, level), counts
@@ -134,9 +135,34 @@ def test_tiles_of_dw(element, level):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
-def test_no_wider_than_the_level(element, level):
+@pytest.mark.parametrize("name", ["tile", "products"])
+def test_tiles_of_layers(name, element, level):
+    """Of every size that the level uses: a product for each accumulator, nothing on the stack."""
+    for rows, vectors in itertools.product(range(1, 7), range(1, VECTORS[level] + 1)):
+        total, loops = hot_loops(f"{name}_{rows}x{vectors}", element, level, "layer")
+        assert loops, (rows, vectors)
+        assert sum(count for count, _ in loops) == total
+        assert max(count for count, _ in loops) >= rows * vectors
+        assert all(count % (rows * vectors) == stack == 0 for count, stack in loops)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize("name", ["run_of", "taps_of"])
+def test_lanes_of_planes(name, element, level):
+    for count in range(1, 10):
+        total, loops = hot_loops(f"{name}_{count}", element, level, "layer")
+        assert loops, count
+        assert sum(products for products, _ in loops) == total
+        assert all(products % count == stack == 0 for products, stack in loops)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize("kind", ["planar", "layer"])
+def test_no_wider_than_the_level(kind, element, level):
     """A module that is chosen for a CPU has no instruction of a better one."""
     wider = {"v4": (), "v3": ("zmm",), "v2": ("zmm", "ymm")}[level]
-    for name, instructions in functions(element, level).items():
+    for name, instructions in functions(element, level, kind).items():
         for instruction in instructions:
             assert not any(w in instruction.operands for w in wider), (name, instruction)

@@ -6,7 +6,7 @@ from helpers import MODES
 
 import conv2d
 
-X, W, LAYER = np.ones((6, 8)), np.ones((3, 4)), np.ones((2, 6, 8))
+X, W = np.ones((6, 8)), np.ones((3, 4))
 BOTH = r"\(.*\(6, 8\).*\({}\)\)$"  # both shapes
 FORWARD = [
     (X, W, {"padding": (1, 2, 3, 4)}, ValueError, r"^padding .*\(1, 2, 3, 4\).*ONNX.*\(\(top, bot"),
@@ -115,6 +115,163 @@ MORE = [
 def test_gradients(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# Layers
+
+BATCH, FILTERS = np.ones((2, 4, 6, 8)), np.ones((6, 2, 3, 3))
+SHAPES = r"\(.*\({}\).*\({}\)\)$"
+OF_BOTH = SHAPES.format("2, 4, 6, 8", "6, 2, 3, 3")
+LAYERS = [
+    ({}, ValueError, r"^w has 2 input channels a group, but x has 4 channels in 1 g.*" + OF_BOTH),
+    ({"groups": 3}, ValueError, r"^w has 2 input.*4 channels in 3 groups.*" + OF_BOTH),
+    ({"groups": 4}, ValueError, r"^groups is 4, which does not divide the 6 of w.*" + OF_BOTH),
+    ({"groups": 0}, ValueError, r"^groups is 0, expected at least 1"),
+    ({"groups": -2}, ValueError, r"^groups is -2, expected at least 1"),
+    ({"groups": 2.0}, TypeError, r"^groups is 2\.0, expected an int"),
+    ({"groups": None}, TypeError, r"^groups is None"),
+    ({"groups": (2, 2)}, TypeError, r"^groups is \(2, 2\)"),
+    ({"groups": 2, "padding": "valid", "dilation": 3}, ValueError, r"^w has 3 rows, 7 .* 6 rows"),
+    ({"groups": 2, "padding": 0, "dilation": (1, 4)}, ValueError, r"^w has 3 columns, 9 .* 8 "),
+    ({"groups": 2, "padding": (0, 1), "dilation": 3}, ValueError, r"^w has 3 rows, 7 .*" + OF_BOTH),
+    ({"groups": 2, "padding": (1, 2, 3, 4)}, ValueError, r"^padding .*ONNX"),
+    ({"groups": 2, "padding": -1}, ValueError, r"^padding .*negative"),
+    *(
+        case
+        for name in ("stride", "dilation")
+        for case in (
+            ({"groups": 2, name: 0}, ValueError, rf"^{name} is 0, expected .* at least 1"),
+            ({"groups": 2, name: (1, -1)}, ValueError, rf"^{name} is \(1, -1\), .* at least 1"),
+            ({"groups": 2, name: (1, 1, 1)}, ValueError, rf"^{name} is \(1, 1, 1\), .*pair"),
+            ({"groups": 2, name: ()}, ValueError, rf"^{name} is \(\), .*pair"),
+            ({"groups": 2, name: 1.5}, TypeError, rf"^{name} is 1\.5, .*pair"),
+            ({"groups": 2, name: (1, 1.0)}, TypeError, rf"^{name} is \(1, 1\.0\)"),
+            ({"groups": 2, name: "2"}, TypeError, rf"^{name} is '2'"),
+            ({"groups": 2, name: None}, TypeError, rf"^{name} is None"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "error", "message"), LAYERS)
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight", "conv2d_backward"])
+def test_layers(name, settings, error, message):
+    """The same for all functions, whose arguments are named otherwise."""
+    dy = np.ones((2, 6, 6, 8))
+    arguments = {
+        "conv2d": (BATCH, FILTERS),
+        "conv2d_input": (BATCH.shape, FILTERS, dy),
+        "conv2d_weight": (BATCH, FILTERS.shape, dy),
+        "conv2d_backward": (dy, BATCH, FILTERS),
+    }[name]
+    if name == "conv2d_input":
+        message = message.replace("x has", "input_shape has").replace("(x ", "(input_shape ")
+    if name == "conv2d_weight":
+        message = message.replace("^w has", "^weight_shape has").replace("of w", "of weight_shape")
+    with pytest.raises(error, match=message):
+        getattr(conv2d, name)(*arguments, **settings)
+
+
+WRONG = [
+    (lambda: conv2d.conv2d(BATCH, W), r"^w has 2 dimensions, expected 4.*\(2, 4, 6, 8\).*\(3, 4"),
+    (lambda: conv2d.conv2d(BATCH[0], FILTERS[0]), r"^w has 3 dimensions.*\(4, 6, 8\).*\(2, 3, 3"),
+    (lambda: conv2d.conv2d(X, FILTERS), r"^w has 4 dimensions, expected 2.*\(6, 8\).*\(6, 2, 3, 3"),
+    (lambda: conv2d.conv2d(BATCH[None], FILTERS), r"^x has 5 dimensions.*\(N, C, H, W\)"),
+    (lambda: conv2d.conv2d(BATCH, FILTERS[..., :0], groups=2), r"^w has no taps"),
+    (lambda: conv2d.conv2d(X, W, groups=2), r"^groups is 2, which does not divide the 1 of w"),
+    (
+        lambda: conv2d.conv2d(BATCH, FILTERS, np.ones(5), groups=2),
+        r"^b has shape \(5,\), expected \(6,\)",
+    ),
+    (lambda: conv2d.conv2d(BATCH, FILTERS, 1.0, groups=2), r"^b has shape \(\), expected \(6,\)"),
+    (
+        lambda: conv2d.conv2d(BATCH, FILTERS, np.ones((6, 1)), groups=2),
+        r"^b has shape \(6, 1\), expected \(6,\)",
+    ),
+    (
+        lambda: conv2d.conv2d_input(BATCH.shape, FILTERS, BATCH, groups=2),
+        r"^dy has shape \(2, 4, 6, 8\), expected \(2, 6, 6, 8\) \(x .*w \(6, 2, 3, 3\)\)$",
+    ),
+    (
+        lambda: conv2d.conv2d_weight(BATCH, FILTERS.shape, BATCH[0], groups=2),
+        r"^dy has shape \(4, 6, 8\), expected \(2, 6, 6, 8\)",
+    ),
+    (
+        lambda: conv2d.conv2d_backward(np.ones((2, 6, 6, 8)), BATCH, FILTERS, groups=2, stride=2),
+        r"^dy has shape \(2, 6, 6, 8\), expected \(2, 6, 3, 4\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
+def test_shapes_of_layers(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+TO_TRANSPOSE = np.ones((6, 4, 3, 3))
+TRANSPOSED = [
+    ({"padding": "same"}, TypeError, r"^padding is 'same'"),
+    ({"padding": (1, 2, 3, 4)}, ValueError, r"^padding .*ONNX"),
+    ({"padding": -1}, ValueError, r"^padding .*negative"),
+    ({"padding": 9}, ValueError, r"^padding is 9, more than the result has.*6, 4, 3, 3"),
+    ({"output_padding": 1}, ValueError, r"^output_padding is 1, .* stride 1 or dilation 1"),
+    ({"output_padding": (0, 2), "stride": 2}, ValueError, r"^output_padding is \(0, 2\)"),
+    ({"output_padding": -1}, ValueError, r"^output_padding is -1"),
+    ({"output_padding": 0.5}, TypeError, r"^output_padding is 0\.5"),
+    ({"stride": 0}, ValueError, r"^stride is 0"),
+    ({"groups": 4}, ValueError, r"^groups is 4, which does not divide the 6 of w"),
+    ({"b": np.ones(6)}, ValueError, r"^b has shape \(6,\), expected \(4,\)"),
+    ({"b": np.ones(4), "groups": 2}, ValueError, r"^b has shape \(4,\), expected \(8,\)"),
+    ({"padding_mode": "wrap"}, TypeError, r"padding_mode"),
+    ({"algorithm": "magic"}, ValueError, r"^algorithm"),
+    ({"num_threads": 0}, ValueError, r"^num_threads is 0"),
+]
+
+
+@pytest.mark.parametrize(("settings", "error", "message"), TRANSPOSED)
+def test_transposed(settings, error, message):
+    out = np.full((2, 4, 8, 10), 7.0)
+    with pytest.raises(error, match=message):
+        conv2d.conv_transpose2d(np.ones((2, 6, 6, 8)), TO_TRANSPOSE, **settings, out=out)
+    assert (out == 7).all()
+
+
+def test_shapes_of_transposed():
+    with pytest.raises(ValueError, match=r"^w has 6 input channels, but x has 4 .*\(2, 4, 6, 8\)"):
+        conv2d.conv_transpose2d(BATCH, TO_TRANSPOSE)
+    with pytest.raises(
+        ValueError, match=r"^out has shape \(2, 4, 6, 8\), expected \(2, 4, 8, 10\)"
+    ):
+        conv2d.conv_transpose2d(np.ones((2, 6, 6, 8)), TO_TRANSPOSE, out=BATCH)
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize("shape", [(2, 4, 0, 8), (4, 6, 0), (0, 4, 0, 8)])
+def test_an_empty_layer_has_nothing_to_repeat(shape, mode):
+    with pytest.raises(ValueError, match=rf"^padding_mode '{mode}'"):
+        conv2d.conv2d(np.ones(shape), FILTERS, groups=2, padding_mode=mode)
+
+
+@pytest.mark.parametrize("pair", [np.int8(2), [2, 2], np.array([2, 2]), (np.int64(2), 2)])
+def test_pairs_may_be_lists_arrays_and_numpy_ints(pair):
+    for name in ("stride", "dilation"):
+        np.testing.assert_array_equal(
+            conv2d.conv2d(BATCH, FILTERS, groups=np.int32(2), **{name: pair}),
+            conv2d.conv2d(BATCH, FILTERS, groups=2, **{name: 2}),
+        )
+
+
+@pytest.mark.parametrize("name", ["stride", "dilation"])
+@pytest.mark.parametrize("value", [2**31, 2**40, 2**62, 2**63 - 1])
+def test_steps_past_the_plane(name, value):
+    """One output, or one tap of a filter, is left."""
+    settings = {"groups": 2, "padding": 1 if name == "stride" else "same", name: value}
+    try:
+        y = conv2d.conv2d(BATCH, FILTERS, **settings)
+    except (MemoryError, ValueError, OverflowError):
+        return
+    assert (y[0, 0].size == 1) if name == "stride" else (y == 2).all()
 
 
 @pytest.mark.parametrize("mode", MODES[1:])

@@ -14,11 +14,16 @@ PLANE = np.arange(6 * 70).reshape(6, 70) % 11 - 5
 FILTER = np.arange(9).reshape(3, 3) - 3
 
 
+def reserve(size):
+    """Memory of so many bytes, which it takes where it is touched."""
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+
+
 def far_rows(values, dtype):
     """The plane with rows 4 or 8 GiB apart; only what is touched takes memory."""
     rows, columns = values.shape
     size = ((rows - 1) * PITCH + columns) * np.dtype(dtype).itemsize
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+    memory = reserve(size)
     flat = np.frombuffer(memory, dtype)
     strides = PITCH * flat.itemsize, flat.itemsize
     plane = np.lib.stride_tricks.as_strided(flat, values.shape, strides)
@@ -78,11 +83,55 @@ def test_many_elements():
 def test_a_row_of_many_elements():
     """More than 2^31 columns, of which two are not zero."""
     size = (1 << 31) + 100
-    memory = mmap.mmap(-1, 4 * size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+    memory = reserve(4 * size)
     row = np.frombuffer(memory, "f4")[None]
     row[0, -1], row[0, -3] = 3, 5
     assert conv2d.conv2d_weight(row, (1, 5), row).tolist() == [[15, 0, 34, 0, 15]]
     np.testing.assert_array_equal(conv2d.kernel.dot_grad_w(row, (1, 3), (0, size - 3)), [[5, 0, 3]])
+
+
+@UNSANITIZED
+def test_many_elements_of_a_batch():
+    """More than 2^31, all from one image that is broadcast; the last are as the first."""
+    image = (np.arange(64 * 66).reshape(64, 66) % 5 - 1).astype("f4")
+    images = (1 << 31) // image.size + 2
+    x = np.broadcast_to(image, (images, 1, *image.shape))
+    assert x.size > 1 << 31
+    w = np.arange(1.0, 5, dtype="f4").reshape(2, 1, 1, 2)
+    settings = {"padding": "valid", "stride": (64, 65)}
+    y = conv2d.conv2d(x, w, **settings)
+    assert y.shape == (images, 2, 1, 1)
+    assert (y == conv2d.conv2d(x[0], w, **settings)).all()
+    dw = conv2d.conv2d_weight(x, w.shape, y, out=np.empty_like(w), **settings)
+    one = conv2d.conv2d_weight(x[:1], w.shape, y[:1], **settings)
+    np.testing.assert_allclose(dw, images * one, rtol=1e-5)
+
+
+@UNSANITIZED
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_channels_far_apart(level, stride, groups):
+    """Images, channels and rows that begin past 2^31 elements."""
+    values = np.arange(2 * 3 * 4 * 9).reshape(2, 3, 4, 9) % 11 - 5
+    w = (np.arange(3 * 3 // groups * 4).reshape(3, 3 // groups, 2, 2) % 7 - 3).astype("f4")
+    settings = {"stride": stride, "groups": groups}
+    apart = 3 * (1 << 30), 1 << 30, 1 << 27
+    size = sum((n - 1) * step for n, step in zip(values.shape, apart, strict=False)) + 9
+    x, out = (np.frombuffer(reserve(4 * size), "f4") for _ in range(2))
+    x, out = (
+        np.lib.stride_tricks.as_strided(a, values.shape, (*(4 * step for step in apart), 4))
+        for a in (x, out)
+    )
+    x[...] = values
+    near = values.astype("f4")
+    y = conv2d.conv2d(near, w, **settings)
+    part = out[..., : y.shape[2], : y.shape[3]]
+    np.testing.assert_array_equal(conv2d.conv2d(x, w, out=part, **settings), y)
+    dw = conv2d.conv2d_weight(x, w.shape, part, **settings)
+    np.testing.assert_array_equal(dw, conv2d.conv2d_weight(near, w.shape, y, **settings))
+    dx = conv2d.conv2d_input(near.shape, w, y, **settings)
+    np.testing.assert_array_equal(conv2d.conv2d_input(near.shape, w, part, **settings), dx)
+    np.testing.assert_array_equal(conv2d.conv2d_input(near.shape, w, y, out=out, **settings), dx)
 
 
 NO_MEMORY = """
@@ -91,6 +140,8 @@ import numpy as np
 import conv2d
 x, w = np.ones((2000, 2000)), np.ones((3, 3))
 y, dw = np.full_like(x, 7), np.full((64, 64), 7.0)
+layer, filters = np.ones((4, 256, 56, 56)), np.ones((16, 256, 3, 3))
+target = np.full((4, 16, 56, 56), 7.0)
 small = np.ones((30, 30))
 conv2d.conv2d(small, w), conv2d.conv2d_weight(small, w.shape, small)
 with open("/proc/self/statm") as file:
@@ -101,6 +152,8 @@ calls = {
     "dx": lambda: conv2d.conv2d_input(x.shape, w, x),
     "copy": lambda: conv2d.conv2d(x.T, w, out=y),
     "workspace": lambda: conv2d.conv2d_weight(x, (64, 64), x, out=dw, num_threads=1),
+    "layer": lambda: conv2d.conv2d(layer, filters, out=target, num_threads=1),
+    "layer's dx": lambda: conv2d.conv2d_input(layer.shape, filters, target, num_threads=1),
 }
 for name, call in calls.items():
     try:
@@ -108,7 +161,7 @@ for name, call in calls.items():
         print(name, "got memory")
     except MemoryError:
         pass
-assert y.min() == y.max() == dw.min() == dw.max() == 7
+assert y.min() == y.max() == dw.min() == dw.max() == target.min() == target.max() == 7
 assert conv2d.conv2d(small, w)[5, 5] == 9
 """
 

@@ -38,6 +38,80 @@ def test_one_place(level, name, value, mode):
             check(arrays, problem, "f4" if sum(place) % 2 else "f8")
 
 
+LAYERS = {
+    "layer": Problem((2, 7, 5, 9), (8, 7, 3, 3)),
+    "stride": Problem((2, 3, 7, 9), (7, 3, 3, 2), ((2, 1), (0, 3)), stride=(2, 3)),
+    "one tap": Problem((2, 7, 4, 5), (7, 7, 1, 1)),
+    "one tap, padding": Problem((1, 7, 4, 5), (7, 7, 1, 1), 2, stride=2),
+    "tiny planes": Problem((3, 5, 3, 3), (33, 5, 3, 3)),
+    "tiny planes, channels": Problem((3, 33, 3, 2), (5, 33, 3, 3), "full"),
+    "groups": Problem((2, 6, 6, 7), (9, 2, 3, 4), "full", groups=3),
+    "dilation": Problem((1, 3, 7, 9), (7, 3, 3, 2), "same_lower", dilation=(3, 2)),
+    "larger filter": Problem((1, 2, 4, 3), (3, 2, 7, 6)),
+    "depthwise": Problem((2, 17, 5, 6), (17, 1, 3, 3), "full", groups=17),
+    "depthwise, stride": Problem((2, 17, 5, 6), (17, 1, 3, 3), "full", stride=2, groups=17),
+    "depthwise, few": Problem((1, 3, 9, 10), (3, 1, 3, 3), "full", groups=3),
+    "depthwise, two filters": Problem((1, 9, 5, 6), (18, 1, 3, 3), "full", groups=9),
+    "plane": Problem((9, 8), (3, 2), "full", stride=2, dilation=(1, 3)),
+}
+
+
+@pytest.mark.parametrize("operand", ["x", "w", "dy"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", LAYERS)
+def test_one_place_of_a_layer(small_in_parallel, level, name, operand, value):
+    """Corners and the middle of the first, a middle and the last channel."""
+    problem = LAYERS[name]
+    for n, place in enumerate([0.0, 0.3, 0.5, 0.999]):
+        arrays = small_integers(problem).astype("f8")
+        array = getattr(arrays, operand)
+        array.ravel()[int(place * array.size)] = value
+        check(arrays, problem, "f4" if n % 2 else "f8", num_threads=1 + n % 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+def test_many_places_of_a_layer(small_in_parallel, level, name, dtype, mode):
+    problem = LAYERS[name]._replace(mode=mode)
+    rng = np.random.default_rng(5)
+    values = [np.nan, np.inf, -np.inf, *range(-3, 4)]
+    for share in (0.01, 0.1):
+
+        def numbers(shape, share=share):
+            special = rng.random(shape) < share
+            return np.where(special, rng.choice(values, shape), rng.integers(-3, 4, shape))
+
+        check(draw(problem, numbers), problem, dtype)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_many_places_in_blocks(small_in_parallel, blocks, name):
+    problem = LAYERS[name]
+    rng = np.random.default_rng(6)
+    values = [np.nan, np.inf, -np.inf, *range(-3, 4)]
+
+    def numbers(shape):
+        special = rng.random(shape) < 0.03
+        return np.where(special, rng.choice(values, shape), rng.integers(-3, 4, shape))
+
+    for num_threads in (1, 3):
+        check(draw(problem, numbers), problem, "f4", num_threads=num_threads)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_infinite_layer_makes_no_nan_at_the_border(level, name):
+    """Nor do zeros between the elements of dY, which a stride would put there."""
+    problem = LAYERS[name]
+    infinite = draw(problem, np.ones).astype("f4")
+    infinite.w[...] = np.inf
+    finite = compute(draw(problem, np.ones).astype("f4"), problem)
+    y, dx, _, _ = compute(infinite, problem)
+    assert not np.isnan(y).any()
+    np.testing.assert_array_equal(dx == np.inf, finite.dx > 0)
+    np.testing.assert_array_equal(dx == 0, finite.dx == 0)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
 @pytest.mark.parametrize("num_threads", [1, 3])
@@ -56,6 +130,30 @@ def test_many_places(small_in_parallel, level, dtype, num_threads, mode):
             return np.where(special, rng.choice(values, shape), rng.integers(-3, 4, shape))
 
         check(draw(problem, numbers), problem, dtype, num_threads=num_threads)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+def test_overflow_of_a_layer_is_infinite(level, name, dtype):
+    """And silent; the finite ones are no concern here."""
+    problem = LAYERS[name]._replace(padding="same")
+    large = draw(problem, lambda shape: np.full(shape, np.finfo(dtype).max)).astype(dtype)
+    ones = compute(draw(problem, np.ones), problem)
+    with np.errstate(all="raise"):
+        got = compute(large, problem)
+    for ours, theirs in zip(got[:3], ones[:3], strict=True):
+        np.testing.assert_array_equal(np.isposinf(ours), theirs > (ours is got.y))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+def test_bias_of_a_layer(level, dtype, value):
+    """Of one filter, and of no other."""
+    for problem in LAYERS.values():
+        if len(problem.x) == 4:
+            arrays = small_integers(problem).astype("f8")
+            arrays.b[1] = value
+            check(arrays, problem, dtype)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -110,6 +110,86 @@ def test_overlap(level, dtype, mode, shift):
             same((out,), (result,))
 
 
+LAYERS = [
+    Problem((2, 5, 6, 7), (5, 5, 3, 3)),
+    Problem((2, 5, 6, 7), (5, 5, 1, 1)),
+    Problem((2, 9, 6, 7), (9, 1, 3, 3), groups=9),
+    Problem((2, 9, 6, 7), (9, 1, 3, 3), stride=2, groups=9),
+    Problem((9, 40, 3, 3), (40, 40, 3, 2), "same_lower"),
+    Problem((3, 30, 31), (3, 1, 3, 3), groups=3),
+]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2", "i8"])
+@pytest.mark.parametrize("problem", LAYERS)
+@pytest.mark.parametrize("shift", [0, 1, 7, -43])
+def test_overlap_of_layers(level, dtype, problem, shift):
+    whole, expected = small_integers(problem), exact_answer(problem).astype(dtype)
+    for name, operands in (("y", "xwb"), ("dx", ("w", "dy")), ("dw", ("x", "dy"))):
+        for operand in operands:
+            memory = np.zeros(12_000, dtype)
+            arrays = whole.astype(dtype)
+            mine = getattr(arrays, operand)
+            shared = memory[100 : 100 + mine.size].reshape(mine.shape)
+            shared[...] = mine
+            x, w, b, dy = arrays._replace(**{operand: shared})
+            result = getattr(expected, name)
+            out = memory[100 + shift :][: result.size].reshape(result.shape)
+            settings = {**problem.settings, "out": out, "num_threads": 2}
+            if name == "y":
+                conv2d.conv2d(x, w, b, **settings)
+            elif name == "dx":
+                conv2d.conv2d_input(x.shape, w, dy, **settings)
+            else:
+                conv2d.conv2d_weight(x, w.shape, dy, **settings)
+            same((out,), (result,))
+
+
+@pytest.mark.parametrize("target", ["f2", "f4", "f8", ">f4"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("problem", LAYERS)
+def test_casts_of_layers(level, problem, dtype, target):
+    arrays, expected = small_integers(problem).astype(dtype), exact_answer(problem).astype(dtype)
+    outs = [Guarded(result.shape, target, -2) for result in expected[:3]]
+    x, w, b, dy = arrays
+    conv2d.conv2d(x, w, b, out=outs[0].array, **problem.settings)
+    conv2d.conv2d_input(x.shape, w, dy, out=outs[1].array, **problem.settings)
+    conv2d.conv2d_weight(x, w.shape, dy, out=outs[2].array, **problem.settings)
+    for out, result in zip(outs, expected, strict=False):
+        np.testing.assert_array_equal(out.take(), result.astype(target))
+
+
+def test_failures_of_layers_leave_out_as_it_was():
+    for problem in LAYERS:
+        arrays, expected = small_integers(problem).astype("f8"), exact_answer(problem)
+        x, w, b, dy = arrays
+        outs = [Guarded(result.shape, "f8") for result in expected]
+        calls = (
+            lambda x=x, w=w, b=b, **s: conv2d.conv2d(x, w, b, **s),
+            lambda x=x, w=w, dy=dy, **s: conv2d.conv2d_input(x.shape, w, dy, **s),
+            lambda x=x, w=w, dy=dy, **s: conv2d.conv2d_weight(x, w.shape, dy, **s),
+        )
+        for bad in ({"stride": 0}, {"dilation": 0}, {"groups": 4}, {"num_threads": 0}):
+            for call, out in zip(calls, outs, strict=False):
+                with pytest.raises(ValueError, match=f"^{next(iter(bad))} "):
+                    call(**{**problem.settings, **bad}, out=out.array)
+                assert out.untouched()
+        gradients = tuple(out.array for out in outs[1:])
+        with pytest.raises(ValueError, match=r"^out of db has shape"):
+            conv2d.conv2d_backward(
+                dy, x, w, out=(*gradients[:2], gradients[2][:-1]), **problem.settings
+            )
+        assert all(out.untouched() for out in outs)
+
+
+def test_backward_of_a_layer_overlaps(level):
+    """dx over dy, dw over w, db over b's place in x."""
+    problem = LAYERS[0]
+    (x, w, _, dy), expected = small_integers(problem).astype("f4"), exact_answer(problem)
+    grads = conv2d.conv2d_backward(dy, x, w, out=(dy, w, x[0, 0, 0, :5]), **problem.settings)
+    same(grads, expected.astype("f4")[1:])
+
+
 def test_overlap_with_the_bias(level):
     memory = np.arange(12.0).reshape(3, 4)
     x, w = np.ones((3, 4)), np.ones((1, 1))

@@ -29,6 +29,55 @@ def test_same_bits_for_every_thread_count(level, dtype, mode):
             same_bits(compute(arrays, problem, num_threads=num_threads), alone)
 
 
+LAYERS = {
+    "layer": Problem((2, 48, 28, 28), (64, 48, 3, 3)),
+    "large planes": Problem((1, 16, 90, 100), (20, 16, 3, 3)),
+    "one image": Problem((70, 28, 28), (130, 70, 3, 3)),
+    "one tap": Problem((2, 200, 14, 14), (128, 200, 1, 1)),
+    "one tap, stride": Problem((1, 100, 28, 28), (200, 100, 1, 1), stride=2),
+    "stride": Problem((1, 48, 55, 57), (64, 48, 3, 3), stride=2),
+    "tiny planes": Problem((8, 256, 7, 7), (96, 256, 3, 3)),
+    "depthwise": Problem((4, 130, 20, 20), (130, 1, 3, 3), groups=130),
+    "depthwise, stride": Problem((4, 130, 41, 40), (130, 1, 3, 3), stride=2, groups=130),
+    "depthwise, large planes": Problem((2, 20, 90, 90), (20, 1, 5, 5), groups=20),
+    "groups": Problem((2, 96, 28, 28), (96, 8, 3, 3), groups=12),
+    "dilation": Problem((1, 40, 40, 40), (40, 40, 3, 3), dilation=4),
+    "few channels": Problem((2, 3, 100, 100), (32, 3, 7, 7), stride=2),
+    "few filters": Problem((1, 64, 60, 60), (2, 64, 3, 3)),
+    "large filter": Problem((1, 4, 60, 70), (5, 4, 31, 33)),
+    "plane": Problem((500, 600), (5, 5), stride=2),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_same_bits_of_layers(level, name, dtype):
+    problem = LAYERS[name]
+    arrays = normal(problem, dtype)
+    alone = compute(arrays, problem, num_threads=1)
+    for num_threads in (2, 3, 5):
+        same_bits(compute(arrays, problem, num_threads=num_threads), alone)
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize("name", ["layer", "stride", "depthwise"])
+def test_same_bits_of_layers_with_modes(name, mode):
+    problem = LAYERS[name]._replace(mode=mode)
+    arrays = normal(problem)
+    alone = compute(arrays, problem, num_threads=1)
+    same_bits(compute(arrays, problem, num_threads=3), alone)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_is_the_single_calls(level, name):
+    problem = LAYERS[name]
+    x, w, _, dy = arrays = normal(problem)
+    same_bits(
+        conv2d.conv2d_backward(dy, x, w, **problem.settings, num_threads=2),
+        compute(arrays, problem, num_threads=1)[1:],
+    )
+
+
 def test_same_bits_by_default(level):
     """The fast road too."""
     for problem in LARGE:
@@ -56,10 +105,7 @@ def test_same_bits_for_every_layout(level, layout):
 # The GIL, and several Python threads
 
 
-@UNSANITIZED
-@pytest.mark.parametrize("num_threads", [1, 2])
-@pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
-def test_gil_is_released(name, num_threads):
+def ticks_during(call):
     """Another thread goes on ticking in the middle of a long call."""
     ticks, stop = [], threading.Event()
 
@@ -67,21 +113,28 @@ def test_gil_is_released(name, num_threads):
         while not stop.wait(0.002):
             ticks.append(time.perf_counter())
 
-    x, w = np.ones((1200, 1200)), np.ones((64, 64))
-    arguments = {"conv2d": (x, w), "conv2d_input": (x.shape, w, x)}.get(name, (x, w.shape, x))
     thread = threading.Thread(target=tick)
     thread.start()
     begin = time.perf_counter()
-    getattr(conv2d, name)(*arguments, num_threads=num_threads)
+    call()
     took = time.perf_counter() - begin
     stop.set()
     thread.join()
-    assert took > 0.05
+    assert took > 0.02
     assert any(begin + took / 4 < at < begin + took * 3 / 4 for at in ticks)
 
 
-def test_calls_from_several_python_threads():
-    problem = LARGE[0]
+@UNSANITIZED
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
+def test_gil_is_released(name, num_threads):
+    x, w = np.ones((1200, 1200)), np.ones((64, 64))
+    arguments = {"conv2d": (x, w), "conv2d_input": (x.shape, w, x)}.get(name, (x, w.shape, x))
+    ticks_during(lambda: getattr(conv2d, name)(*arguments, num_threads=num_threads))
+
+
+@pytest.mark.parametrize("problem", [LARGE[0], LAYERS["layer"], LAYERS["depthwise, stride"]])
+def test_calls_from_several_python_threads(problem):
     arrays = normal(problem)
     expected, results = compute(arrays, problem), [None] * 6
 
@@ -98,15 +151,31 @@ def test_calls_from_several_python_threads():
         same_bits(result, expected)
 
 
+@UNSANITIZED
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("w", [(400, 400, 3, 3), (400, 1, 31, 31)])
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
+def test_gil_is_released_by_layers(name, num_threads, w):
+    x, w = np.ones((1, 400, 60, 60)), np.ones(w)
+    arguments = {"conv2d": (x, w), "conv2d_input": (x.shape, w, x)}.get(name, (x, w.shape, x))
+    groups = 400 // w.shape[1]
+    ticks_during(lambda: getattr(conv2d, name)(*arguments, num_threads=num_threads, groups=groups))
+
+
 COUNT_THREADS = """
 import os, threading, time
 import numpy as np
 import conv2d
 x, w, lock, go_on = np.ones((600, 600)), np.ones((9, 9)), threading.Lock(), threading.Event()
+layer, filters = np.ones((2, 64, 28, 28)), np.ones((64, 64, 3, 3))
+planes, taps = np.ones((2, 64, 60, 60)), np.ones((64, 1, 3, 3))
 
 def call():
     conv2d.conv2d(x, w, num_threads=3)
     conv2d.conv2d_weight(x, w.shape, x, num_threads=3)
+    conv2d.conv2d_backward(layer, layer, filters, num_threads=3)
+    for stride in (1, 2):
+        conv2d.conv2d(planes, taps, groups=64, stride=stride, num_threads=3)
 
 def work():
     if AT_ONCE:

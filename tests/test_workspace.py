@@ -135,6 +135,153 @@ CASES = {
         "conv2d.conv2d_input(dy.shape, w, dy, padding_mode='reflect', out=out)",
         0,
     ),
+    "layer": (
+        "x, w, out = ones(2, 64, 224, 224), ones(64, 64, 3, 3), ones(2, 64, 224, 224)",
+        "conv2d.conv2d(x, w, out=out)",
+        0,
+    ),
+    "layer, 64 threads": (
+        "x, w, out = ones(8, 256, 28, 28), ones(256, 256, 3, 3), ones(8, 256, 28, 28)",
+        "conv2d.conv2d(x, w, out=out, num_threads=64)",
+        0,
+    ),
+    "layer, dx with 64 threads": (
+        "x, w, out = ones(8, 256, 28, 28), ones(256, 256, 3, 3), ones(8, 256, 28, 28)",
+        "conv2d.conv2d_input(x.shape, w, x, out=out, num_threads=64)",
+        0,
+    ),
+    "layer, dw with 64 threads": (
+        "x, out = ones(8, 256, 28, 28), ones(256, 256, 3, 3)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, num_threads=64)",
+        0,
+    ),
+    "many channels": (
+        "x, w, out = ones(1, 1024, 14, 14), ones(1024, 1024, 3, 3), ones(1, 1024, 14, 14)",
+        "conv2d.conv2d(x, w, out=out, num_threads=2)",
+        0,
+    ),
+    "many channels, tiny planes": (
+        "x, w, out = ones(40, 1024, 4, 4), ones(1024, 1024, 3, 3), ones(40, 1024, 4, 4)",
+        "conv2d.conv2d(x, w, out=out, num_threads=64)",
+        0,
+    ),
+    "many channels, dx": (
+        "x, w, out = ones(1, 1024, 14, 14), ones(1024, 1024, 3, 3), ones(1, 1024, 14, 14)",
+        "conv2d.conv2d_input(x.shape, w, x, out=out, num_threads=2)",
+        0,
+    ),
+    "many channels, tiny planes, dx": (
+        "x, w, out = ones(40, 1024, 4, 4), ones(1024, 1024, 3, 3), ones(40, 1024, 4, 4)",
+        "conv2d.conv2d_input(x.shape, w, x, out=out, num_threads=64)",
+        0,
+    ),
+    "many channels, dw": (
+        "x, out = ones(1, 1024, 14, 14), ones(1024, 1024, 3, 3)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, num_threads=64)",
+        0,
+    ),
+    "one tap, many channels, dw": (
+        "x, out = ones(1, 2048, 7, 7), ones(2048, 2048, 1, 1)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, num_threads=64)",
+        0,
+    ),
+    "channels last": (
+        "x, w, out = (ones(*s).transpose(0, 3, 1, 2) for s in "
+        "[(1, 300, 300, 96), (96, 3, 3, 96), (1, 300, 300, 96)])",
+        "conv2d.conv2d(x, w, out=out, num_threads=2)",
+        0,
+    ),
+    "channels last, dw": (
+        "x, out = ones(1, 300, 300, 96).transpose(0, 3, 1, 2), ones(96, 96, 3, 3)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, num_threads=2)",
+        0,
+    ),
+    "layer, giant filter": (
+        "x, w, out = ones(1, 4, 300, 300), ones(4, 4, 130, 130), ones(1, 4, 300, 300)",
+        "conv2d.conv2d(x, w, out=out, num_threads=64)",
+        0,
+    ),
+    "layer, giant filter, dw": (
+        "x, out = ones(1, 4, 300, 300), ones(4, 4, 130, 130)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, num_threads=64)",
+        0,
+    ),
+    "huge dilation": (
+        "x, w, out = ones(1, 8, 700, 700), ones(8, 8, 3, 3), ones(1, 8, 700, 700)",
+        "conv2d.conv2d(x, w, out=out, dilation=300, num_threads=64)",
+        0,
+    ),
+    "huge dilation, dx": (
+        "x, w, out = ones(1, 8, 700, 700), ones(8, 8, 3, 3), ones(1, 8, 700, 700)",
+        "conv2d.conv2d_input(x.shape, w, x, out=out, dilation=300, num_threads=64)",
+        0,
+    ),
+    "huge dilation, dw": (
+        "x, out = ones(1, 8, 700, 700), ones(8, 8, 3, 3)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, dilation=300, num_threads=64)",
+        0,
+    ),
+    "huge stride": (
+        "x, w, out = ones(1, 8, 2000, 2000), ones(8, 8, 3, 3), ones(1, 8, 3, 3)",
+        "conv2d.conv2d(x, w, out=out, stride=900, num_threads=64)",
+        0,
+    ),
+    "depthwise": (
+        "x, w, out = ones(4, 96, 112, 112), ones(96, 1, 3, 3), ones(4, 96, 56, 56)",
+        "conv2d.conv2d(x, w, out=out, stride=2, groups=96, num_threads=64)",
+        0,
+    ),
+    "depthwise, dx": (
+        "x, w, out = ones(4, 96, 56, 56), ones(96, 1, 3, 3), ones(4, 96, 112, 112)",
+        "conv2d.conv2d_input(out.shape, w, x, out=out, stride=2, groups=96, num_threads=64)",
+        0,
+    ),
+    "depthwise, dw": (
+        "x, dy, out = ones(4, 96, 112, 112), ones(4, 96, 56, 56), ones(96, 1, 3, 3)",
+        "conv2d.conv2d_weight(x, out.shape, dy, out=out, stride=2, groups=96, num_threads=64)",
+        0,
+    ),
+    "depthwise, tall": (
+        "x, w, out = ones(1, 16, 300_000, 2), ones(16, 1, 3, 3), ones(1, 16, 300_000, 2)",
+        "conv2d.conv2d(x, w, out=out, groups=16, dilation=2, num_threads=64)",
+        0,
+    ),
+    "depthwise, giant filter": (
+        "x, w, out = ones(1, 16, 200, 200), ones(16, 1, 190, 190), ones(1, 16, 200, 200)",
+        "conv2d.conv2d(x, w, out=out, groups=16, num_threads=64)",
+        0,
+    ),
+    "depthwise, giant filter, dw": (
+        "x, out = ones(1, 16, 200, 200), ones(16, 1, 190, 190)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, groups=16, num_threads=64)",
+        0,
+    ),
+    "layer, dx with a mode": (
+        "x, w, out = ones(2, 64, 224, 224), ones(64, 64, 3, 3), ones(2, 64, 224, 224)",
+        "conv2d.conv2d_input(x.shape, w, x, padding_mode='wrap', out=out)",
+        0,
+    ),
+    "layer, float16 out": (
+        "x, w, out = ones(1, 32, 224, 224), ones(32, 32, 3, 3), ones(1, 32, 224, 224, dtype='f2')",
+        "conv2d.conv2d(x, w, out=out)",
+        0,
+    ),
+    "layer, strided out of dw": (
+        "x, out = ones(1, 512, 14, 14), ones(512, 512, 3, 6)[..., ::2]",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out)",
+        0,
+    ),
+    "transposed": (
+        "x, w, out = ones(1, 64, 112, 112), ones(64, 64, 4, 4), ones(1, 64, 224, 224)",
+        "conv2d.conv_transpose2d(x, w, stride=2, padding=1, out=out, num_threads=64)",
+        0,
+    ),
+    "layer, db": (
+        "dy, out = ones(16, 64, 112, 112), ones(64)",
+        "conv2d.conv2d_backward(dy, dy, ones(64, 64, 1, 1), need='db', "
+        "out=(None, None, out), num_threads=64).db",
+        0,
+    ),
     "db": (
         "dy, out = ones(9_000_000, 1), np.zeros((), 'f4')",
         "conv2d.conv2d_backward(dy, dy, ones(1, 1), need='db', out=(None, None, out)).db",
