@@ -253,16 +253,16 @@ def _fills_lanes_with_filters(
     """Whether it saves more to have tiny planes not in the lanes than to transpose filters costs.
 
     Both are counted in steps of a vector for each element of W; a transpose costs 0.4 and, where
-    taps lie between the channels, 1.2 (measured at 7 x 7 and 14 x 14).
+    taps lie between the channels, 1.2 (measured at 7 x 7 and 14 x 14). That several images share
+    it must not count: an image has the same bits alone and in a batch.
     """
     panel = problem.x4 if not back else problem.y4
     if made < 32 or rows * columns > 256 or panel[1] * panel[2] * panel[3] > 2**18:
         return False
     count = rows * columns + (rows - 1) * (problem.b > 1)
     as_positions = -(-count // 16)
-    images = min(problem.images, 8)
     transpose = 1.2 if back and problem.a * problem.b > 1 else 0.4
-    as_filters = rows * columns / 16 * (-(-made // 16) * 16 / made) + transpose / images
+    as_filters = rows * columns / 16 * (-(-made // 16) * 16 / made) + transpose
     return as_filters < as_positions
 
 
