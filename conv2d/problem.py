@@ -165,6 +165,7 @@ def make_problem(
     steps, spacing = parse_pair("stride", stride, 1), parse_pair("dilation", dilation, 1)
     shapes = f"{x[0]} {x[1]}, {w[0]} {w[1]}"
     x4, w4 = _check_shapes(x, w, groups, shapes)
+    groups = int(groups)  # a narrow one of NumPy would overflow
     if w4[1] * groups != x4[1]:
         raise ValueError(
             f"{w[0]} has {w4[1]} input channels a group, but {x[0]} has {x4[1]} channels "
@@ -210,6 +211,7 @@ def make_transposed(
         raise TypeError(f"padding is {padding!r}, expected numbers")
     shapes = f"x {x}, w {w}"
     x4, w4 = _check_shapes(("x", x), ("w", w), groups, shapes)
+    groups = int(groups)
     if w4[0] != x4[1]:
         raise ValueError(f"w has {w4[0]} input channels, but x has {x4[1]} ({shapes})")
     spans = [d * (taps - 1) + 1 for d, taps in zip(spacing, w4[2:], strict=True)]

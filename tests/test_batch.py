@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import MODES, Problem, draw, same_bits
+from helpers import MODES, Arrays, Problem, compute, draw, same_bits, small_integers
 
 import conv2d
 
@@ -64,3 +64,38 @@ def test_transposed(level, name):
         one = conv2d.conv_transpose2d(dy[n : n + 1], w, b, **settings)
         same_bits((one,), (y[n : n + 1],))
         same_bits((conv2d.conv_transpose2d(dy[n], w, b, **settings),), (y[n],))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_of_a_batch_are_sums_over_its_images(level, name, dtype):
+    """Of small integers, exactly."""
+    problem = LAYERS[name]
+    x, w, _, dy = small_integers(problem).astype(dtype)
+    whole = conv2d.conv2d_backward(dy, x, w, **problem.settings)
+    parts = [conv2d.conv2d_backward(dy[n], x[n], w, **problem.settings) for n in range(len(x))]
+    np.testing.assert_array_equal(whole.dw, sum(part.dw for part in parts))
+    np.testing.assert_array_equal(whole.db, sum(part.db for part in parts))
+    np.testing.assert_array_equal(whole.dx, np.stack([part.dx for part in parts]))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_groups_are_layers_of_their_own(level, name, dtype):
+    """Two groups of the same layer beside each other, and those that it has, one by one."""
+    problem = LAYERS[name]
+    arrays = small_integers(problem).astype(dtype)
+    x, w, b, dy = arrays
+    both = Arrays(
+        np.concatenate([x, x[:, ::-1]], 1),
+        np.concatenate([w, 2 * w]),
+        np.concatenate([b, b]),
+        np.concatenate([dy, dy[..., ::-1]], 1),
+    )
+    twice = problem._replace(groups=2 * problem.groups)
+    halves = arrays, arrays._replace(x=x[:, ::-1], w=2 * w, dy=dy[..., ::-1])
+    one, two = (compute(half, problem) for half in halves)
+    together = compute(both, twice)
+    for result, axis in (("y", 1), ("dx", 1), ("dw", 0), ("db", 0)):
+        parts = [getattr(one, result), getattr(two, result)]
+        np.testing.assert_array_equal(getattr(together, result), np.concatenate(parts, axis))

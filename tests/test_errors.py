@@ -285,6 +285,17 @@ def test_an_empty_plane_has_nothing_to_repeat(shape, mode):
         conv2d.conv2d_input(shape, W, np.ones(shape), padding_mode=mode)
 
 
+@pytest.mark.parametrize("groups", [np.int8(2), np.uint8(2), np.int64(2)])
+def test_groups_may_be_numpy_ints(groups):
+    """Also narrower ones than the sizes that are counted with them."""
+    x, w = np.ones((2, 400, 9, 20)), np.ones((6, 200, 3, 3))
+    np.testing.assert_array_equal(conv2d.conv2d(x, w, groups=groups), conv2d.conv2d(x, w, groups=2))
+    x, w = np.ones((2, 6, 9, 20)), np.ones((6, 200, 3, 3))
+    np.testing.assert_array_equal(
+        conv2d.conv_transpose2d(x, w, groups=groups), conv2d.conv_transpose2d(x, w, groups=2)
+    )
+
+
 @pytest.mark.parametrize("padding", [np.int8(1), (np.int64(1), 1), [1, 1], [[1, 1], (1, 1)]])
 def test_padding_may_be_lists_and_numpy_ints(padding):
     np.testing.assert_array_equal(
