@@ -13,6 +13,7 @@ from .planar import fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
 Slices = tuple[slice, ...]
+PIECE = 1 << 21  # elements that are copied at a time where rows are not contiguous
 
 
 def forward(
@@ -68,11 +69,28 @@ def _correlate(
         w, top, left = w[:, :, ::-1, ::-1], problem.a - 1 - top, problem.b - 1 - left
         x, y = y, x
     planes, threads = plan_of_planes(problem, direction, threads)
-    target = y if _has_unit_rows(y) else np.empty(y.shape, y.dtype)
-    x = x if _has_unit_rows(x) else np.ascontiguousarray(x)
-    _door.planes("forward", x, w, target, b, top, left, mode, planes, threads)
-    if target is not y:
-        y[...] = target
+    if _has_unit_rows(x) and _has_unit_rows(y):
+        _door.planes("forward", x, w, y, b, top, left, mode, planes, threads)
+        return
+    for n, c, k in _pieces(x, y):
+        part, bias = np.empty(y[n, k].shape, y.dtype), None if b is None else b[k]
+        seen = np.ascontiguousarray(x[n, c])
+        _door.planes("forward", seen, w[k], part, bias, top, left, mode, planes, threads)
+        y[n, k] = part
+
+
+def _pieces(x: Array, y: Array) -> Iterator[tuple[slice, slice, slice]]:
+    """Images, channels of X and those of Y, of a depthwise layer, that are copied at a time."""
+    multiplier = y.shape[1] // x.shape[1]
+    elements = x.shape[2] * x.shape[3] + multiplier * y.shape[2] * y.shape[3]
+    step = max(PIECE // max(elements, 1), 1)
+    for n in range(len(x)):
+        for c in range(0, x.shape[1], step):
+            yield (
+                slice(n, n + 1),
+                slice(c, c + step),
+                slice(c * multiplier, (c + step) * multiplier),
+            )
 
 
 def _has_unit_rows(array: Array) -> bool:

@@ -104,3 +104,26 @@ def test_zero_strides(level, name, axes):
     ]
     copies = type(whole)(*map(np.ascontiguousarray, repeated))
     same(compute(type(whole)(*repeated), problem), compute(copies, problem))
+
+
+@pytest.mark.parametrize("piece", [1, 900, 2700])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem((2, 5, 20, 30), (5, 1, 3, 3), groups=5),
+        Problem((2, 5, 20, 30), (10, 1, 3, 4), "full", groups=5),
+        Problem((5, 20, 30), (5, 1, 3, 3), 2, "wrap", groups=5),
+    ],
+    ids=str,
+)
+def test_rows_that_are_copied_some_at_a_time(monkeypatch, level, problem, piece):
+    """Of a depthwise layer whose rows are not contiguous: by one, two or all of its channels."""
+    monkeypatch.setattr(conv2d.layer, "PIECE", piece)
+    arrays = small_integers(problem).astype("f4")
+    laid = arrays._replace(x=lay(arrays.x, "channels last"), dy=lay(arrays.dy, "channels last"))
+    expected = exact_answer(problem).astype("f4")
+    same(compute(laid, problem), expected)
+    outs = [lay(np.zeros_like(result), "channels last") for result in expected[:2]]
+    conv2d.conv2d(laid.x, laid.w, laid.b, out=outs[0], **problem.settings)
+    conv2d.conv2d_input(laid.x.shape, laid.w, laid.dy, out=outs[1], **problem.settings)
+    same(outs, expected[:2])

@@ -191,6 +191,18 @@ CASES = {
         "conv2d.conv2d(x, w, out=out, num_threads=2)",
         0,
     ),
+    "channels last, depthwise": (
+        "x, w, out = (ones(*s).transpose(0, 3, 1, 2) for s in "
+        "[(2, 300, 300, 64), (64, 5, 5, 1), (2, 300, 300, 64)])",
+        "conv2d.conv2d(x, w, groups=64, out=out, num_threads=2)",
+        0,
+    ),
+    "channels last, depthwise, dx": (
+        "x, w, out = (ones(*s).transpose(0, 3, 1, 2) for s in "
+        "[(2, 300, 300, 64), (64, 5, 5, 1), (2, 300, 300, 64)])",
+        "conv2d.conv2d_input(x.shape, w, x, groups=64, out=out, num_threads=2)",
+        0,
+    ),
     "channels last, dw": (
         "x, out = ones(1, 300, 300, 96).transpose(0, 3, 1, 2), ones(96, 96, 3, 3)",
         "conv2d.conv2d_weight(x, out.shape, x, out=out, num_threads=2)",
