@@ -32,7 +32,7 @@ cdef struct Run:
 
 cdef struct Panel:
     Reach rows, columns
-    Py_ssize_t height, width  # of a plane: rows, columns that are copied
+    Py_ssize_t height  # rows of a plane
     Py_ssize_t pitch, plane, channel  # from row to row, plane to plane, channel to channel
     Run runs[REMAINDERS]  # columns of each remainder
 
