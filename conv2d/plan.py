@@ -137,13 +137,13 @@ def plan_same(
 
 
 # In the order of the enum in pyx/kernels.pxd.
-POSITIONS, PLANES, FILTERS = range(3)
+POSITIONS, PLANES, FILTERS, COLUMNS = range(4)
 
 
 class LayerPlan(NamedTuple):
     """What the kernels of layers are told beside the sizes; see pyx/kernels.pxd."""
 
-    lanes_of: int  # what lies in the lanes: POSITIONS, PLANES or FILTERS
+    lanes_of: int  # what lies in the lanes: POSITIONS, PLANES, FILTERS or COLUMNS
     band: int  # rows of outputs at a time
     strip: int  # columns of outputs at a time
     depth: int  # channels that are summed up at a time
@@ -162,9 +162,44 @@ STRIP = 512
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
 FILTER_STEPS = 288  # of a block of W whose filters lie in the lanes
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
+COLUMNS_WIDTH = 1024
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
+
+
+def walks_columns(problem: Problem, direction: str) -> bool:
+    """Whether filters of 3 x 3 see planes one by one, in reach of kernels that walk down columns."""
+    stride, left, columns = problem.stride[0], problem.left, problem.y4[3]
+    right = (columns - 1) * stride + 3 - left - problem.width  # columns of padding that are seen
+    channels, filters = (size // (problem.groups or 1) for size in (problem.channels, problem.filters))
+    fits = (
+        problem.a == problem.b == 3
+        and problem.dilation == (1, 1)
+        and problem.stride in ((1, 1), (2, 2))
+        and problem.mode == "zeros"
+        and left <= 1
+        and right <= 1
+        and 0 < problem.width <= COLUMNS_WIDTH
+        and columns > 0
+    )
+    if direction == "weight":
+        return fits and channels <= 3
+    if direction == "forward":
+        return fits and channels == 1 and filters <= 2
+    covered = left == right == 1 if stride == 1 else left == 0 or problem.width <= 2 * columns
+    return fits and channels == filters == 1 and covered
+
+
+def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
+    """The plan for walks down the columns."""
+    rows = problem.x4[2] if direction == "input" else problem.y4[2]
+    band, bands = _share(rows, 64), 1
+    if direction == "weight":
+        pairs = problem.channels * problem.filters // problem.groups
+        bands = max(min(-(-ITEMS // max(pairs, 1)), problem.images * -(-rows // band)), 1)
+    threads = 1 if problem.flops < SMALL_FLOPS else min(threads, MAX_THREADS)
+    return LayerPlan(COLUMNS, band, problem.width, 1, 3, 3, 1, bands, threads)
 
 
 def is_depthwise(problem: Problem, direction: str) -> bool:
@@ -174,7 +209,8 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
     """
     small = SMALL_PLANE * 4 if direction == "weight" else SMALL_PLANE
     return (
-        problem.channels == problem.groups > 0
+        not walks_columns(problem, direction)
+        and problem.channels == problem.groups > 0
         and problem.filters <= 2 * problem.groups
         and (direction != "input" or problem.filters == problem.groups)
         and problem.stride == problem.dilation == (1, 1)
@@ -193,6 +229,8 @@ def plan_of_planes(problem: Problem, direction: str, threads: int) -> tuple[Plan
 @lru_cache(maxsize=4096)
 def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan:
     """The plan for Y, dX or dW of a layer; what decides the order of sums ignores `threads`."""
+    if walks_columns(problem, direction):
+        return _plan_columns(problem, direction, threads)
     if direction == "weight":
         return _plan_weight(problem, threads)
     itemsize = max(np.dtype(problem.dtype).itemsize, 4)

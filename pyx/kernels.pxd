@@ -55,7 +55,7 @@ cdef struct Kernels:
     Kernel round_to_half  # Y of float16 from X
 
 cdef enum:
-    POSITIONS, PLANES, FILTERS  # in the lanes: positions, planes that see one each, filters
+    POSITIONS, PLANES, FILTERS, COLUMNS  # in the lanes: positions, planes, filters, columns
 
 cdef struct Axis:
     # Rows or columns: of X, of W, of Y; output i sees tap p at i * stride - before + p * dilation

@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    EDGE, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
+    COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
 )
 
 
@@ -27,6 +27,10 @@ cdef extern from "simd.h" nogil:
     vec zip_low(vec, vec)
     vec zip_high(vec, vec)
     vec halves(vec, vec)
+    vec even(vec, vec)
+    vec odd(vec, vec)
+    vec only(vec, vec)
+    real flag(int)
 
 
 include "common.pxi"
@@ -39,6 +43,7 @@ include "layer_weight.pxi"
 include "layer_lanes.pxi"
 include "layer_lanes_weight.pxi"
 include "layer_filters.pxi"
+include "layer_columns.pxi"
 include "layer_drivers.pxi"
 
 

@@ -96,9 +96,12 @@ cdef int correlate(Job *job, const Layer *p, bint back) noexcept nogil:
     job.groups = p.groups
     job.images = p.n
     if p.lanes_of != POSITIONS:
-        failed = (
-            correlate_lanes(job, p) if p.lanes_of == PLANES else correlate_filters(job, p)
-        )
+        if p.lanes_of == PLANES:
+            failed = correlate_lanes(job, p)
+        elif p.lanes_of == FILTERS:
+            failed = correlate_filters(job, p)
+        else:
+            failed = correlate_columns(job, p, back)
         free(memory)
         return failed
     measure(job)

@@ -100,8 +100,8 @@ cdef void exactly(const Layer *p, bint back) noexcept nogil:
     if p.mode != ZEROS and not back:
         return
     for channel in range(p.groups * (p.c if back else p.k)):
-        # With planes in the lanes rows of padding are not multiplied: no element sees all of W.
-        if p.lanes_of != PLANES and looks_finite(p, channel, back):
+        # With planes or columns in the lanes some padding is not multiplied: no element sees all of W.
+        if p.lanes_of != PLANES and p.lanes_of != COLUMNS and looks_finite(p, channel, back):
             continue
         if not filters_finite(p, channel, back):
             for n in prange(p.n, num_threads=<int> p.threads, schedule="static"):

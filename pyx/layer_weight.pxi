@@ -321,6 +321,8 @@ cdef int weight_gradient(const Layer *layer) noexcept nogil:
     p.tap_columns = min(p.tap_columns, p.columns.taps)
     if p.lanes_of == PLANES:
         return weight_lanes(&p)
+    if p.lanes_of == COLUMNS:
+        return weight_columns(&p)
     bytes = weight_bytes(&p)
     if p.bands > 1:
         partial = aligned(p.bands * size * sizeof(real))

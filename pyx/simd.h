@@ -75,12 +75,40 @@ static inline vec zip_high(vec a, vec b)
     return __builtin_shuffle(a, b, (lanes){ZIP(LANE_COUNT / 2)});
 }
 static inline vec halves(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){HALVES}); }
+/* Every second element of two vectors that follow one another, from the first or the second on. */
+#if LANE_COUNT == 16
+#define SECOND(i) i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14, \
+                  i + 16, i + 18, i + 20, i + 22, i + 24, i + 26, i + 28, i + 30
+#elif LANE_COUNT == 8
+#define SECOND(i) i, i + 2, i + 4, i + 6, i + 8, i + 10, i + 12, i + 14
+#elif LANE_COUNT == 4
+#define SECOND(i) i, i + 2, i + 4, i + 6
 #else
-#define halves zip_low
-static inline vec zip_low(vec a, vec b) { return a + 0 * b; } /* never called */
-#define zip_high zip_low
+#define SECOND(i) i, i + 2
+#endif
+static inline vec even(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){SECOND(0)}); }
+static inline vec odd(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){SECOND(1)}); }
+/* The lanes of a vector where those of a mask are set, else 0. */
+static inline vec only(vec a, vec mask) { return (vec)((lanes)a & (lanes)mask); }
+#else
 typedef real vec; /* no vector types: one lane, slow but right */
 static inline vec splat(real s) { return s; }
+static inline vec first_of(vec a, vec b) { return (void)b, a; }
+static inline vec second_of(vec a, vec b) { return (void)a, b; }
+#define zip_low first_of
+#define zip_high second_of
+#define halves first_of
+#define even first_of
+#define odd second_of
+static inline vec only(vec a, vec mask)
+{
+    lane x, m;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&m, &mask, sizeof m);
+    x &= m;
+    memcpy(&a, &x, sizeof a);
+    return a;
+}
 #endif
 
 static inline vec peek(const real *p) { return *(const vec *)p; } /* may be folded into its use */
@@ -125,6 +153,14 @@ static inline vec add_product(vec sum, vec a, vec b)
     return sum;
 }
 static inline void store(real *p, vec v) { *(vec *)p = v; }
+/* An element of a mask. */
+static inline real flag(int set)
+{
+    lane bits = -(lane)!!set;
+    real value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 /* Register tiles. Y: MR rows x NV vectors of accumulators, NV vectors of X, one tap: 24 + 4 + 1 of 32
    registers, or 12 + 2 + 1 of 16. dW: TAPS x TAPS taps of accumulators, RS vectors of dY, one of X:

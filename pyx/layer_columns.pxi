@@ -1,0 +1,786 @@
+# Filters of 3 x 3 that see one channel each, strides 1 and 2: vectors of columns, walked downwards
+#
+# Where few products share what is loaded, loads are what costs. So planes are read where they lie,
+# without a padded copy: what a vector sees beyond the ends of a row is masked. On its way down a
+# strip of columns each vector of a source row is loaded once for each filter column and meets all
+# results that it is part of: three rows of sums, or the nine sums of dW, are in registers, and for
+# Y and dX the nine taps. Strips go from the right to the left, as what the last vector of a row
+# spoils behind it is stored later; in the last rows of a plane, and where rows of the result do not
+# follow one another, it is stored by way of `bounce`.
+
+cdef enum:
+    SIDE = 3
+    WIDE = 4  # vectors of a strip of Y, at most
+
+
+cdef struct Strip:
+    int once  # see Tile
+    const real **rows  # the source from the first row that is seen on; NULL in padding
+    Py_ssize_t column  # of the source rows
+    Py_ssize_t first, count  # rows of the result
+    const real *w
+    real bias
+    real *out  # in row 0 of the block
+    Py_ssize_t pitch
+    Py_ssize_t whole  # rows of which whole vectors may be stored
+    real *bounce  # the others, [row][WIDE * LANES]
+    const real *left  # masks
+    const real *right
+    const real *inside
+
+
+ctypedef void (*StripOf)(const Strip *) noexcept nogil
+
+
+cdef struct Columns:
+    # What the items of one call share.
+    const Layer *p
+    const real *source
+    Py_ssize_t s_n, s_c, s_row, height, width
+    real *out
+    Py_ssize_t o_n, o_c, o_row, rows, columns  # of the result
+    Py_ssize_t top, left, stride
+    bint back  # taps are reversed
+    bint spread  # the gradient of X at stride 2
+    Py_ssize_t lead, reach  # elements before and from there on that are read of a source row
+    const real *low  # where the memory of the source begins and ends
+    const real *high
+    Py_ssize_t met, spare  # source rows of a block; those of them that may have to be copied
+    Py_ssize_t vectors, strips  # of the result; a vector of dX at stride 2 is a pair
+    Py_ssize_t each, seen  # columns of the result and of the source in a vector
+    Py_ssize_t spoilt, whole  # columns behind a row, and the rows that may spoil them
+    StripOf *strip_of
+    real *masks  # [strip][left, right, inside][lane]
+    Py_ssize_t bytes  # of one thread
+
+
+cdef void memory_of(
+    const real *planes, Py_ssize_t n, Py_ssize_t image, Py_ssize_t c, Py_ssize_t channel,
+    Py_ssize_t rows, Py_ssize_t row, Py_ssize_t width, const real **low, const real **high
+) noexcept nogil:
+    """Where the planes of an array begin and end; its rows go upwards in memory."""
+    low[0] = planes + min((n - 1) * image, <Py_ssize_t> 0) + min((c - 1) * channel, <Py_ssize_t> 0)
+    high[0] = planes + max((n - 1) * image, <Py_ssize_t> 0) + (
+        max((c - 1) * channel, <Py_ssize_t> 0) + (rows - 1) * row + width
+    )
+
+
+cdef void point_down(
+    const real **rows, Py_ssize_t first, Py_ssize_t count, const real *plane, Py_ssize_t height,
+    Py_ssize_t pitch, Py_ssize_t width, Py_ssize_t lead, Py_ssize_t reach, const real *low,
+    const real *high, real *spare
+) noexcept nogil:
+    """rows[i] = row first + i of a plane, `lead` elements early; near the end of memory a copy."""
+    cdef Py_ssize_t i, top = min(max(-first, <Py_ssize_t> 0), count)
+    cdef Py_ssize_t bottom = max(min(height - first, count), top)
+    cdef const real *row = plane + first * pitch - lead
+    for i in range(top):
+        rows[i] = NULL
+    for i in range(top, bottom):
+        rows[i] = row + i * pitch
+    for i in range(bottom, count):
+        rows[i] = NULL
+    i = top
+    while i < bottom:
+        if rows[i] < low or rows[i] + reach > high:
+            memset(spare, 0, reach * sizeof(real))
+            memcpy(spare + lead, rows[i] + lead, min(width, reach - lead) * sizeof(real))
+            rows[i] = spare
+            spare += reach
+        elif row + (bottom - 1) * pitch + reach <= high:
+            break
+        i += 1
+
+
+# ---------------------------------------------------------------- Y
+
+
+cdef inline vec add_row(vec sum, const vec *tap, const vec *x) noexcept nogil:
+    """A row of taps, summed up apart: so a row need not wait for the one before."""
+    return sum + (tap[0] * x[0] + tap[1] * x[1] + tap[2] * x[2])
+
+
+cdef inline void meet_row(
+    vec *acc, const vec *tap, const real *row, Py_ssize_t column, vec bias, vec left, vec right, int nv,
+    int begins, int goes_on, int ends
+) noexcept nogil:
+    """A source row into three rows of sums, the first of which begins with it. Stride 1."""
+    cdef vec x[SIDE]
+    cdef int q, v
+    for v in range(nv):
+        acc[begins * WIDE + v] = bias
+    if row == NULL:
+        return
+    row += column
+    for v in range(nv):
+        for q in range(SIDE):
+            x[q] = load(row + q + v * LANES)
+        if v == 0:
+            x[0] = only(x[0], left)
+        if v == nv - 1:
+            x[2] = only(x[2], right)
+        acc[begins * WIDE + v] = add_row(acc[begins * WIDE + v], tap, x)
+        acc[goes_on * WIDE + v] = add_row(acc[goes_on * WIDE + v], tap + SIDE, x)
+        acc[ends * WIDE + v] = add_row(acc[ends * WIDE + v], tap + 2 * SIDE, x)
+
+
+cdef inline vec every_second(const real *row, int q) noexcept nogil:
+    """What a vector of outputs sees through column q of taps at stride 2."""
+    if q == 1:
+        return odd(load(row), load(row + LANES))
+    return even(load(row + q), load(row + q + LANES))
+
+
+cdef inline void meet_row_apart(
+    vec *acc, const vec *tap, const real *row, Py_ssize_t column, vec left, vec right, int nv,
+    int into, int tap_row, int into_too
+) noexcept nogil:
+    """A source row into the sums of one row, and with its first taps into another's. Stride 2."""
+    cdef vec x[SIDE]
+    cdef int q, v
+    if row == NULL:
+        return
+    row += column
+    for v in range(nv):
+        for q in range(SIDE):
+            x[q] = every_second(row + 2 * v * LANES, q)
+        if v == 0:
+            x[0] = only(x[0], left)
+        if v == nv - 1:
+            x[2] = only(x[2], right)
+        acc[into * WIDE + v] = add_row(acc[into * WIDE + v], tap + tap_row * SIDE, x)
+        if into_too >= 0:
+            acc[into_too * WIDE + v] = add_row(acc[into_too * WIDE + v], tap, x)
+
+
+cdef inline real *row_of_result(const Strip *t, Py_ssize_t i) noexcept nogil:
+    return t.out + i * t.pitch if i < t.whole else t.bounce + (i - t.whole) * WIDE * LANES
+
+
+cdef inline void put(const Strip *t, const vec *acc, int nv, Py_ssize_t i) noexcept nogil:
+    """Row i of a strip of the result."""
+    cdef real *y
+    cdef int v
+    if i >= 0:
+        y = row_of_result(t, i)
+        for v in range(nv):
+            store(y + v * LANES, acc[v])
+
+
+cdef inline void walk(const Strip *t, int nv) noexcept nogil:
+    """A strip of nv vectors at stride 1."""
+    cdef vec acc[SIDE * WIDE]
+    cdef vec tap[SIDE * SIDE]
+    cdef vec bias, left, right
+    cdef Py_ssize_t i
+    cdef int k, _once
+    for _once in range(t.once):
+        bias = splat(t.bias)
+        left = load(t.left)
+        right = load(t.right)
+        for k in range(SIDE * SIDE):
+            tap[k] = load(t.w + k * LANES)
+        for k in range(SIDE * WIDE):
+            acc[k] = bias
+        i = -2
+        while True:
+            meet_row(acc, tap, t.rows[i + 2], t.column, bias, left, right, nv, 0, 2, 1)
+            put(t, acc + WIDE, nv, i)
+            i += 1
+            if i == t.count:
+                break
+            meet_row(acc, tap, t.rows[i + 2], t.column, bias, left, right, nv, 1, 0, 2)
+            put(t, acc + 2 * WIDE, nv, i)
+            i += 1
+            if i == t.count:
+                break
+            meet_row(acc, tap, t.rows[i + 2], t.column, bias, left, right, nv, 2, 1, 0)
+            put(t, acc, nv, i)
+            i += 1
+            if i == t.count:
+                break
+
+
+cdef inline void walk_apart(const Strip *t, int nv) noexcept nogil:
+    """A strip of nv vectors at stride 2."""
+    cdef vec acc[2 * WIDE]
+    cdef vec tap[SIDE * SIDE]
+    cdef vec bias, left, right
+    cdef Py_ssize_t i
+    cdef int k, v, _once
+    for _once in range(t.once):
+        bias = splat(t.bias)
+        left = load(t.left)
+        right = load(t.right)
+        for k in range(SIDE * SIDE):
+            tap[k] = load(t.w + k * LANES)
+        for k in range(2 * WIDE):
+            acc[k] = bias
+        meet_row_apart(acc, tap, t.rows[0], t.column, left, right, nv, 0, 0, -1)
+        i = 0
+        while True:
+            meet_row_apart(acc, tap, t.rows[2 * i + 1], t.column, left, right, nv, 0, 1, -1)
+            for v in range(nv):
+                acc[WIDE + v] = bias
+            meet_row_apart(acc, tap, t.rows[2 * i + 2], t.column, left, right, nv, 0, 2, 1)
+            put(t, acc, nv, i)
+            i += 1
+            if i == t.count:
+                break
+            meet_row_apart(acc, tap, t.rows[2 * i + 1], t.column, left, right, nv, 1, 1, -1)
+            for v in range(nv):
+                acc[v] = bias
+            meet_row_apart(acc, tap, t.rows[2 * i + 2], t.column, left, right, nv, 1, 2, 0)
+            put(t, acc + WIDE, nv, i)
+            i += 1
+            if i == t.count:
+                break
+
+
+cdef void walk_1(const Strip *t) noexcept nogil:
+    walk(t, 1)
+
+cdef void walk_2(const Strip *t) noexcept nogil:
+    walk(t, 2)
+
+cdef void walk_3(const Strip *t) noexcept nogil:
+    walk(t, 3)
+
+cdef void walk_4(const Strip *t) noexcept nogil:
+    walk(t, 4)
+
+cdef void walk_apart_1(const Strip *t) noexcept nogil:
+    walk_apart(t, 1)
+
+cdef void walk_apart_2(const Strip *t) noexcept nogil:
+    walk_apart(t, 2)
+
+cdef void walk_apart_3(const Strip *t) noexcept nogil:
+    walk_apart(t, 3)
+
+cdef void walk_apart_4(const Strip *t) noexcept nogil:
+    walk_apart(t, 4)
+
+
+# ---------------------------------------------------------------- the gradient of X at stride 2
+
+
+cdef inline void spread_row(
+    const vec *tap, const real *row, Py_ssize_t column, int tap_row, vec left, vec right, vec inside,
+    int nv, int odd, vec *both, vec *alone
+) noexcept nogil:
+    """A row of dY into those columns of a row of dX that two taps reach, and into the others."""
+    cdef vec a, b
+    cdef int v
+    if row == NULL:
+        return
+    row += column
+    for v in range(nv):
+        a = load(row + v * LANES)
+        b = load(row + v * LANES + 1)
+        if v == 0 and odd == 0:
+            a = only(a, left)
+        if v == nv - 1:
+            a = only(a, inside)
+            b = only(b, right)
+        both[v] = both[v] + tap[tap_row * SIDE] * b
+        both[v] = both[v] + tap[tap_row * SIDE + 2] * a
+        alone[v] = alone[v] + tap[tap_row * SIDE + 1] * (a if odd else b)
+
+
+cdef inline void put_pairs(
+    const Strip *t, const vec *both, const vec *alone, int nv, int odd, Py_ssize_t i
+) noexcept nogil:
+    """Row i of a strip of dX, whose columns are those of both in turn."""
+    cdef real *x
+    cdef vec first, second
+    cdef int v
+    if i < 0 or i >= t.count:
+        return
+    x = row_of_result(t, i)
+    for v in range(nv):
+        first = alone[v] if odd else both[v]
+        second = both[v] if odd else alone[v]
+        store(x, zip_low(first, second))
+        store(x + LANES, zip_high(first, second))
+        x += 2 * LANES
+
+
+cdef inline void spread(const Strip *t, int nv, int odd) noexcept nogil:
+    """A strip of nv pairs of vectors of dX."""
+    cdef vec both[2]
+    cdef vec alone[2]
+    cdef vec tap[SIDE * SIDE]
+    cdef vec bias, left, right, inside
+    cdef const real *row
+    cdef Py_ssize_t i
+    cdef int k, v, _once
+    for _once in range(t.once):
+        bias = splat(t.bias)
+        left = load(t.left)
+        right = load(t.right)
+        inside = load(t.inside)
+        for k in range(SIDE * SIDE):
+            tap[k] = load(t.w + k * LANES)
+        for v in range(nv):
+            both[v] = bias
+            alone[v] = bias
+        spread_row(tap, t.rows[0], t.column, 2, left, right, inside, nv, odd, both, alone)
+        i = t.first
+        k = 1
+        while i < t.count:
+            row = t.rows[k]
+            spread_row(tap, row, t.column, 0, left, right, inside, nv, odd, both, alone)
+            put_pairs(t, both, alone, nv, odd, i)
+            for v in range(nv):
+                both[v] = bias
+                alone[v] = bias
+            spread_row(tap, row, t.column, 1, left, right, inside, nv, odd, both, alone)
+            put_pairs(t, both, alone, nv, odd, i + 1)
+            for v in range(nv):
+                both[v] = bias
+                alone[v] = bias
+            spread_row(tap, row, t.column, 2, left, right, inside, nv, odd, both, alone)
+            i += 2
+            k += 1
+
+
+cdef void spread_even_1(const Strip *t) noexcept nogil:
+    spread(t, 1, 0)
+
+cdef void spread_even_2(const Strip *t) noexcept nogil:
+    spread(t, 2, 0)
+
+cdef void spread_odd_1(const Strip *t) noexcept nogil:
+    spread(t, 1, 1)
+
+cdef void spread_odd_2(const Strip *t) noexcept nogil:
+    spread(t, 2, 1)
+
+
+# By kind (Y at stride 1, Y at stride 2, dX at stride 2 for an even and for an odd padding on the
+# left) and by vectors.
+cdef StripOf STRIP_OF[4][WIDE]
+STRIP_OF[0][:] = [walk_1, walk_2, walk_3, walk_4]
+STRIP_OF[1][:] = [walk_apart_1, walk_apart_2, walk_apart_3, walk_apart_4]
+STRIP_OF[2][:] = [spread_even_1, spread_even_2, NULL, NULL]
+STRIP_OF[3][:] = [spread_odd_1, spread_odd_2, NULL, NULL]
+
+
+# ---------------------------------------------------------------- planes of Y and of dX
+
+
+cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noexcept nogil:
+    c.p = p
+    c.source = job.source
+    c.s_n = job.s_n
+    c.s_c = job.s_r
+    c.s_row = job.s_row
+    c.height = job.height
+    c.width = job.width
+    c.out = job.out
+    c.o_n = job.o_n
+    c.o_c = job.o_m
+    c.o_row = job.o_row
+    c.rows = p.rows.size if back else p.rows.outputs
+    c.columns = p.columns.size if back else p.columns.outputs
+    c.stride = p.rows.stride
+    c.spread = back and c.stride == 2
+    c.back = back and c.stride == 1
+    c.top = p.rows.before
+    c.left = p.columns.before
+    if c.back:
+        c.top = 2 - c.top
+        c.left = 2 - c.left
+    c.lead = 1 - c.left if c.spread else c.left
+    c.seen = LANES if c.spread else c.stride * LANES
+    c.each = 2 * LANES if c.spread else LANES
+    c.vectors = parts_in(c.columns, c.each)
+    c.strips = parts_in(c.vectors, <Py_ssize_t> 2 if c.spread else <Py_ssize_t> WIDE)
+    c.reach = c.vectors * c.seen + (1 if c.spread else 2)
+    c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
+    c.spoilt = c.vectors * c.each - c.columns
+    c.whole = c.rows
+    if c.spoilt > 0:
+        c.whole = c.rows - parts_in(c.spoilt, c.columns) if c.o_row == c.columns else 0
+    memory_of(
+        c.source, job.images, c.s_n, p.groups, c.s_c, c.height, c.s_row, c.width, &c.low, &c.high,
+    )
+    c.met = job.band * (1 if c.spread else c.stride) + 4
+    c.spare = min(c.reach // max(c.width, <Py_ssize_t> 1) + 3, c.met)
+    c.bytes = aligned(
+        aligned(c.met * sizeof(void *))
+        + sizeof(real) * ((SIDE * SIDE + WIDE * job.band) * LANES + c.spare * c.reach)
+    )
+
+
+cdef inline void set_mask(
+    real *mask, Py_ssize_t first, Py_ssize_t step, Py_ssize_t size
+) noexcept nogil:
+    """Lanes whose first + lane * step lies in 0..size-1."""
+    cdef Py_ssize_t lane
+    for lane in range(LANES):
+        mask[lane] = flag(0 <= first + lane * step < size)
+
+
+cdef void lay_masks(const Columns *c) noexcept nogil:
+    cdef Py_ssize_t strip, first, last
+    cdef Py_ssize_t step = 1 if c.spread else c.stride
+    cdef real *mask = c.masks
+    for strip in range(c.strips):
+        first = strip * c.vectors // c.strips * c.seen - c.lead
+        last = ((strip + 1) * c.vectors // c.strips - 1) * c.seen - c.lead
+        set_mask(mask, first, step, c.width)
+        set_mask(mask + LANES, last + (1 if c.spread else 2), step, c.width)
+        set_mask(mask + 2 * LANES, last, step, c.width)
+        mask += 3 * LANES
+
+
+cdef void walk_plane(
+    const Columns *c, const Job *job, const real *plane, const real *taps, real bias, real *out,
+    char *memory
+) noexcept nogil:
+    """One plane of the result."""
+    cdef Strip t
+    cdef Py_ssize_t u, k, j, strip, first, vectors, met, seen
+    cdef real *w = <real *> (memory + aligned(c.met * sizeof(void *)))
+    cdef real *spare = w + (SIDE * SIDE + WIDE * job.band) * LANES
+    t.once = 1
+    t.rows = <const real **> memory
+    t.w = w
+    t.bias = bias
+    t.bounce = w + SIDE * SIDE * LANES
+    t.pitch = c.o_row
+    for k in range(SIDE):
+        for j in range(SIDE):
+            store(w, splat(taps[k * job.w_row + j * job.w_column]))
+            w += LANES
+    u = 0
+    while u < c.rows:
+        t.count = min(job.band, c.rows - u)
+        t.first = 0
+        if c.spread:
+            seen = (u + c.top) // 2  # of the even row
+            t.first = 2 * seen - c.top - u
+            seen -= 1
+            met = (t.count - t.first + 1) // 2 + 1
+        else:
+            seen = u * c.stride - c.top
+            met = (t.count - 1) * c.stride + SIDE
+        point_down(
+            t.rows, seen, met, plane, c.height, c.s_row, c.width, c.lead, c.reach, c.low, c.high,
+            spare,
+        )
+        for strip in range(c.strips - 1, -1, -1):
+            first = 0
+            vectors = c.vectors
+            if c.strips > 1:
+                first = strip * c.vectors // c.strips
+                vectors = (strip + 1) * c.vectors // c.strips - first
+            t.column = first * c.seen
+            t.out = out + u * c.o_row + first * c.each
+            t.left = c.masks + strip * 3 * LANES
+            t.right = t.left + LANES
+            t.inside = t.right + LANES
+            t.whole = t.count
+            if strip == c.strips - 1:
+                t.whole = max(min(t.whole, c.whole - u), <Py_ssize_t> 0)
+            c.strip_of[vectors - 1](&t)
+            for k in range(t.whole, t.count):
+                memcpy(
+                    t.out + k * t.pitch, t.bounce + (k - t.whole) * WIDE * LANES,
+                    (vectors * c.each - c.spoilt) * sizeof(real),
+                )
+        u += t.count
+
+
+cdef int correlate_columns(const Job *job, const Layer *p, bint back) noexcept nogil:
+    cdef Columns c
+    cdef Py_ssize_t thread, planes = job.images * job.groups * job.m
+    cdef char *memory
+    cdef size_t masks
+    lay_columns(&c, job, p, back)
+    masks = aligned(c.strips * 3 * LANES * sizeof(real))
+    memory = <char *> malloc(masks + p.threads * c.bytes + 64)
+    if memory == NULL:
+        return -1
+    c.masks = <real *> align(memory)
+    lay_masks(&c)
+    for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
+        walk_planes(
+            &c, job, thread * planes // p.threads, (thread + 1) * planes // p.threads,
+            align(memory) + masks + thread * c.bytes,
+        )
+    free(memory)
+    return 0
+
+
+cdef void walk_planes(
+    const Columns *c, const Job *job, Py_ssize_t first, Py_ssize_t last, char *memory
+) noexcept nogil:
+    """Planes first to last of the result, which count channels, then images."""
+    cdef Py_ssize_t item, channels = job.groups * job.m
+    cdef Py_ssize_t n = first // channels, channel = first % channels
+    cdef Py_ssize_t group = channel // job.m, m = channel % job.m
+    cdef Py_ssize_t end = 2 * (job.w_row + job.w_column) if c.back else 0
+    cdef const real *taps
+    cdef real bias
+    cdef Job turned = job[0]
+    if c.back:
+        turned.w_row = -job.w_row
+        turned.w_column = -job.w_column
+    for item in range(first, last):
+        taps = job.w + group * job.w_g + m * job.w_m + end
+        bias = 0 if job.bias == NULL else job.bias[channel * job.bias_step]
+        walk_plane(
+            c, &turned, c.source + n * c.s_n + group * c.s_c, taps, bias,
+            job.out + n * c.o_n + channel * c.o_c, memory,
+        )
+        channel += 1
+        m += 1
+        if m == job.m:
+            m = 0
+            group += 1
+        if channel == channels:
+            channel = 0
+            group = 0
+            n += 1
+
+
+# ---------------------------------------------------------------- dW
+
+
+cdef struct WeightStrip:
+    int once  # see Tile
+    const real **x  # rows; NULL in padding
+    const real **y
+    Py_ssize_t column  # of Y
+    Py_ssize_t count  # rows of Y
+    const real *masks  # of the x that each column of taps sees, and of y
+    real *sums  # [tap][lane]
+
+
+cdef inline void products_down(
+    vec *acc, const real *row, Py_ssize_t column, const vec *mask, int stride,
+    vec y0, vec y1, vec y2, bint with_0, bint with_1, bint with_2
+) noexcept nogil:
+    """A row of X with the rows of Y that see it through the tap rows 0, 1 and 2."""
+    cdef vec x
+    cdef int q
+    if row == NULL:
+        return
+    row += column * stride
+    for q in range(SIDE):
+        x = load(row + q) if stride == 1 else every_second(row, q)
+        x = only(x, mask[q])
+        if with_0:
+            acc[q] = acc[q] + y0 * x
+        if with_1:
+            acc[SIDE + q] = acc[SIDE + q] + y1 * x
+        if with_2:
+            acc[2 * SIDE + q] = acc[2 * SIDE + q] + y2 * x
+
+
+cdef inline vec row_of_y(const WeightStrip *t, Py_ssize_t i, vec mask) noexcept nogil:
+    return only(load(t.y[i] + t.column), mask)
+
+
+cdef inline void weight_down(const WeightStrip *t, int stride) noexcept nogil:
+    """The nine sums of a strip of one vector of Y."""
+    cdef vec acc[SIDE * SIDE]
+    cdef vec mask[SIDE + 1]
+    cdef vec y0, y1, y2
+    cdef Py_ssize_t i
+    cdef int k, _once
+    for _once in range(t.once):
+        for k in range(SIDE + 1):
+            mask[k] = load(t.masks + k * LANES)
+        for k in range(SIDE * SIDE):
+            acc[k] = splat(0)
+        y0 = splat(0)
+        y1 = y0
+        y2 = y0
+        for i in range(t.count):
+            y2 = y1
+            y1 = y0
+            y0 = row_of_y(t, i, mask[SIDE])
+            if stride == 1:
+                products_down(acc, t.x[i], t.column, mask, 1, y0, y1, y2, True, True, True)
+            else:
+                products_down(acc, t.x[2 * i], t.column, mask, 2, y0, y0, y1, True, False, True)
+                products_down(
+                    acc, t.x[2 * i + 1], t.column, mask, 2, y0, y0, y0, False, True, False
+                )
+        i = t.count
+        if stride == 1:
+            products_down(acc, t.x[i], t.column, mask, 1, y0, y0, y1, False, True, True)
+            products_down(acc, t.x[i + 1], t.column, mask, 1, y0, y0, y0, False, False, True)
+        else:
+            products_down(acc, t.x[2 * i], t.column, mask, 2, y0, y0, y0, False, False, True)
+        for k in range(SIDE * SIDE):
+            store(t.sums + k * LANES, acc[k])
+
+
+cdef void weight_down_1(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 1)
+
+
+cdef void weight_down_2(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 2)
+
+
+cdef void add_strip_sums(const real *sums, total *to) noexcept nogil:
+    """to[tap] += the sum of sums[tap][lane], in pairs, which the lanes of one vector end up as."""
+    cdef vec a[LANES]
+    cdef real flat[LANES]
+    cdef int part, begin, i, half
+    for part in range((SIDE * SIDE + LANES - 1) // LANES):
+        begin = part * LANES
+        for i in range(LANES):
+            a[i] = load(sums + (begin + i) * LANES) if begin + i < SIDE * SIDE else splat(0)
+        half = LANES // 2
+        while half > 0:
+            for i in range(half):
+                a[i] = zip_low(a[i], a[i + half]) + zip_high(a[i], a[i + half])
+            half //= 2
+        store(flat, a[0])
+        for i in range(min(LANES, SIDE * SIDE - begin)):
+            to[begin + i] += flat[i]
+
+
+cdef struct WeightColumns:
+    Py_ssize_t vectors, blocks
+    Py_ssize_t x_reach, y_reach, x_met, x_spare, y_spare
+    const real *x_low
+    const real *x_high
+    const real *y_low
+    const real *y_high
+    real *masks  # [vector][of each column of taps, of y][lane]
+    size_t bytes  # of one thread
+
+
+cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
+    cdef Py_ssize_t stride = p.rows.stride
+    c.vectors = parts_in(p.columns.outputs, LANES)
+    c.blocks = parts_in(p.rows.outputs, p.band)
+    c.y_reach = c.vectors * LANES
+    c.x_reach = c.vectors * LANES * stride + 2
+    c.x_met = (p.band - 1) * stride + SIDE
+    memory_of(
+        <const real *> p.x, p.n, p.x_n, p.groups * p.c, p.x_c, p.rows.size, p.x_row,
+        p.columns.size, &c.x_low, &c.x_high,
+    )
+    memory_of(
+        <const real *> p.y, p.n, p.y_n, p.groups * p.k, p.y_k, p.rows.outputs, p.y_row,
+        p.columns.outputs, &c.y_low, &c.y_high,
+    )
+    c.x_spare = min(c.x_reach // max(p.columns.size, <Py_ssize_t> 1) + 3, c.x_met)
+    c.y_spare = min(c.y_reach // max(p.columns.outputs, <Py_ssize_t> 1) + 3, p.band)
+    c.bytes = aligned(
+        aligned((c.x_met + p.band) * sizeof(void *)) + sizeof(real) * (
+            SIDE * SIDE * LANES + c.x_spare * c.x_reach + c.y_spare * c.y_reach
+        )
+    )
+
+
+cdef void lay_weight_masks(const WeightColumns *c, const Layer *p) noexcept nogil:
+    cdef Py_ssize_t k, q, first, size, stride = p.columns.stride
+    for k in range(c.vectors):
+        for q in range(SIDE):
+            first = k * LANES * stride - p.columns.before + q
+            size = (p.columns.outputs - 1) * stride - p.columns.before + q + 1
+            set_mask(
+                c.masks + (k * (SIDE + 1) + q) * LANES, first, stride, min(size, p.columns.size)
+            )
+        set_mask(c.masks + (k * (SIDE + 1) + SIDE) * LANES, k * LANES, 1, p.columns.outputs)
+
+
+cdef void weight_columns_item(
+    const WeightColumns *c, const Layer *p, Py_ssize_t item, total *sums, char *memory
+) noexcept nogil:
+    """Item: channel of X in its group, filter, band of all blocks of rows of all images."""
+    cdef Py_ssize_t r = item % p.c, m = item // p.c % (p.groups * p.k), n, u, i, k, first, last
+    cdef Py_ssize_t stride = p.rows.stride
+    cdef Py_ssize_t band = item // (p.c * p.groups * p.k), channel = m // p.k * p.c + r
+    cdef WeightStrip t
+    cdef real *strip_sums = <real *> (memory + aligned((c.x_met + p.band) * sizeof(void *)))
+    cdef real *spare = strip_sums + SIDE * SIDE * LANES
+    t.once = 1
+    t.x = <const real **> memory
+    t.y = t.x + c.x_met
+    t.sums = strip_sums
+    for k in range(SIDE * SIDE):
+        sums[k] = 0
+    first = band * p.n * c.blocks // p.bands
+    last = (band + 1) * p.n * c.blocks // p.bands
+    for i in range(first, last):
+        n = i // c.blocks
+        u = i % c.blocks * p.band
+        t.count = min(p.band, p.rows.outputs - u)
+        point_down(
+            t.x, u * stride - p.rows.before, (t.count - 1) * stride + SIDE,
+            <const real *> p.x + n * p.x_n + channel * p.x_c, p.rows.size, p.x_row,
+            p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
+        )
+        point_down(
+            t.y, u, t.count, <const real *> p.y + n * p.y_n + m * p.y_k, p.rows.outputs, p.y_row,
+            p.columns.outputs, 0, c.y_reach, c.y_low, c.y_high, spare + c.x_spare * c.x_reach,
+        )
+        for k in range(c.vectors):
+            t.column = k * LANES
+            t.masks = c.masks + k * (SIDE + 1) * LANES
+            if stride == 1:
+                weight_down_1(&t)
+            else:
+                weight_down_2(&t)
+            add_strip_sums(t.sums, sums)
+
+
+cdef void weight_of_columns(
+    const Layer *p, Py_ssize_t m, const total *sums
+) noexcept nogil:
+    """One filter from the sums of all bands."""
+    cdef Py_ssize_t r, k, band, pairs = p.c * p.groups * p.k
+    cdef real *w
+    cdef total s
+    for r in range(p.c):
+        for k in range(SIDE * SIDE):
+            s = 0
+            for band in range(p.bands):
+                s += sums[(band * pairs + m * p.c + r) * SIDE * SIDE + k]
+            w = <real *> p.w + m * p.w_k + r * p.w_c + k // SIDE * p.w_row + k % SIDE * p.w_col
+            w[0] = <real> s
+            if not finite(w[0]):
+                exact_weight(p, m, r, k // SIDE, k % SIDE)
+
+
+cdef int weight_columns(const Layer *p) noexcept nogil:
+    cdef WeightColumns c
+    cdef Py_ssize_t item, thread, items = p.c * p.groups * p.k * p.bands
+    cdef size_t sums = aligned(items * SIDE * SIDE * sizeof(total)), masks
+    cdef char *memory
+    lay_weight_columns(&c, p)
+    masks = aligned(c.vectors * (SIDE + 1) * LANES * sizeof(real))
+    memory = <char *> malloc(64 + sums + masks + p.threads * c.bytes)
+    if memory == NULL:
+        return -1
+    c.masks = <real *> (align(memory) + sums)
+    lay_weight_masks(&c, p)
+    for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
+        weight_columns_items(
+            &c, p, thread * items // p.threads, (thread + 1) * items // p.threads,
+            <total *> align(memory), align(memory) + sums + masks + thread * c.bytes,
+        )
+    for item in prange(p.groups * p.k, num_threads=<int> p.threads, schedule="static"):
+        weight_of_columns(p, item, <const total *> align(memory))
+    free(memory)
+    return 0
+
+
+cdef void weight_columns_items(
+    const WeightColumns *c, const Layer *p, Py_ssize_t first, Py_ssize_t last, total *sums,
+    char *memory
+) noexcept nogil:
+    cdef Py_ssize_t item
+    for item in range(first, last):
+        weight_columns_item(c, p, item, sums + item * SIDE * SIDE, memory)
