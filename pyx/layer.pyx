@@ -29,6 +29,9 @@ cdef extern from "simd.h" nogil:
     vec halves(vec, vec)
     vec even(vec, vec)
     vec odd(vec, vec)
+    vec both(vec, vec)
+    vec join(const real *, const real *)
+    void part(real *, real *, vec)
     vec only(vec, vec)
     real flag(int)
 

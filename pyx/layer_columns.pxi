@@ -18,8 +18,8 @@ cdef struct Strip:
     const real **rows  # the source from the first row that is seen on; NULL in padding
     Py_ssize_t column  # of the source rows
     Py_ssize_t first, count  # rows of the result
-    const real *w
-    real bias
+    const real *w  # vectors: the taps, the bias
+    Py_ssize_t apart, out_apart  # of a pair of planes
     real *out  # in row 0 of the block
     Py_ssize_t pitch
     Py_ssize_t whole  # rows of which whole vectors may be stored
@@ -42,6 +42,7 @@ cdef struct Columns:
     Py_ssize_t top, left, stride
     bint back  # taps are reversed
     bint spread  # the gradient of X at stride 2
+    bint pair  # so narrow that two planes lie side by side in a vector
     Py_ssize_t lead, reach  # elements before and from there on that are read of a source row
     const real *low  # where the memory of the source begins and ends
     const real *high
@@ -95,26 +96,32 @@ cdef void point_down(
 # ---------------------------------------------------------------- Y
 
 
+cdef inline vec look(const real *row, Py_ssize_t apart, bint pair) noexcept nogil:
+    """A vector of a row, or the same half of one of each row of a pair of planes."""
+    return join(row, row + apart) if pair else load(row)
+
+
 cdef inline vec add_row(vec sum, const vec *tap, const vec *x) noexcept nogil:
     """A row of taps, summed up apart: so a row need not wait for the one before."""
     return sum + (tap[0] * x[0] + tap[1] * x[1] + tap[2] * x[2])
 
 
 cdef inline void meet_row(
-    vec *acc, const vec *tap, const real *row, Py_ssize_t column, vec bias, vec left, vec right, int nv,
-    int begins, int goes_on, int ends
+    vec *acc, const vec *tap, const Strip *t, Py_ssize_t i, vec bias, vec left, vec right, int nv,
+    bint pair, int begins, int goes_on, int ends
 ) noexcept nogil:
     """A source row into three rows of sums, the first of which begins with it. Stride 1."""
     cdef vec x[SIDE]
     cdef int q, v
+    cdef const real *row = t.rows[i]
     for v in range(nv):
         acc[begins * WIDE + v] = bias
     if row == NULL:
         return
-    row += column
+    row += t.column
     for v in range(nv):
         for q in range(SIDE):
-            x[q] = load(row + q + v * LANES)
+            x[q] = look(row + q + v * LANES, t.apart, pair)
         if v == 0:
             x[0] = only(x[0], left)
         if v == nv - 1:
@@ -124,26 +131,27 @@ cdef inline void meet_row(
         acc[ends * WIDE + v] = add_row(acc[ends * WIDE + v], tap + 2 * SIDE, x)
 
 
-cdef inline vec every_second(const real *row, int q) noexcept nogil:
-    """What a vector of outputs sees through column q of taps at stride 2."""
+cdef inline vec every_second(const real *row, Py_ssize_t next, int q) noexcept nogil:
+    """What outputs see through column q of taps at stride 2, in two vectors `next` apart."""
     if q == 1:
-        return odd(load(row), load(row + LANES))
-    return even(load(row + q), load(row + q + LANES))
+        return odd(load(row), load(row + next))
+    return even(load(row + q), load(row + q + next))
 
 
 cdef inline void meet_row_apart(
-    vec *acc, const vec *tap, const real *row, Py_ssize_t column, vec left, vec right, int nv,
+    vec *acc, const vec *tap, const Strip *t, Py_ssize_t i, vec left, vec right, int nv, bint pair,
     int into, int tap_row, int into_too
 ) noexcept nogil:
     """A source row into the sums of one row, and with its first taps into another's. Stride 2."""
     cdef vec x[SIDE]
     cdef int q, v
+    cdef const real *row = t.rows[i]
     if row == NULL:
         return
-    row += column
+    row += t.column
     for v in range(nv):
         for q in range(SIDE):
-            x[q] = every_second(row + 2 * v * LANES, q)
+            x[q] = every_second(row + 2 * v * LANES, t.apart if pair else LANES, q)
         if v == 0:
             x[0] = only(x[0], left)
         if v == nv - 1:
@@ -157,17 +165,28 @@ cdef inline real *row_of_result(const Strip *t, Py_ssize_t i) noexcept nogil:
     return t.out + i * t.pitch if i < t.whole else t.bounce + (i - t.whole) * WIDE * LANES
 
 
-cdef inline void put(const Strip *t, const vec *acc, int nv, Py_ssize_t i) noexcept nogil:
+cdef inline real *second_row(const Strip *t, real *row, Py_ssize_t i) noexcept nogil:
+    """The row of the second of a pair of planes beside that of the first."""
+    return row + (t.out_apart if i < t.whole else LANES)
+
+
+cdef inline void put(
+    const Strip *t, const vec *acc, int nv, bint pair, Py_ssize_t i
+) noexcept nogil:
     """Row i of a strip of the result."""
     cdef real *y
     cdef int v
-    if i >= 0:
-        y = row_of_result(t, i)
+    if i < 0:
+        return
+    y = row_of_result(t, i)
+    if pair:
+        part(y, second_row(t, y, i), acc[0])
+    else:
         for v in range(nv):
             store(y + v * LANES, acc[v])
 
 
-cdef inline void walk(const Strip *t, int nv) noexcept nogil:
+cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
     """A strip of nv vectors at stride 1."""
     cdef vec acc[SIDE * WIDE]
     cdef vec tap[SIDE * SIDE]
@@ -175,7 +194,7 @@ cdef inline void walk(const Strip *t, int nv) noexcept nogil:
     cdef Py_ssize_t i
     cdef int k, _once
     for _once in range(t.once):
-        bias = splat(t.bias)
+        bias = load(t.w + SIDE * SIDE * LANES)
         left = load(t.left)
         right = load(t.right)
         for k in range(SIDE * SIDE):
@@ -184,24 +203,24 @@ cdef inline void walk(const Strip *t, int nv) noexcept nogil:
             acc[k] = bias
         i = -2
         while True:
-            meet_row(acc, tap, t.rows[i + 2], t.column, bias, left, right, nv, 0, 2, 1)
-            put(t, acc + WIDE, nv, i)
+            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 0, 2, 1)
+            put(t, acc + WIDE, nv, pair, i)
             i += 1
             if i == t.count:
                 break
-            meet_row(acc, tap, t.rows[i + 2], t.column, bias, left, right, nv, 1, 0, 2)
-            put(t, acc + 2 * WIDE, nv, i)
+            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 1, 0, 2)
+            put(t, acc + 2 * WIDE, nv, pair, i)
             i += 1
             if i == t.count:
                 break
-            meet_row(acc, tap, t.rows[i + 2], t.column, bias, left, right, nv, 2, 1, 0)
-            put(t, acc, nv, i)
+            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 2, 1, 0)
+            put(t, acc, nv, pair, i)
             i += 1
             if i == t.count:
                 break
 
 
-cdef inline void walk_apart(const Strip *t, int nv) noexcept nogil:
+cdef inline void walk_apart(const Strip *t, int nv, bint pair) noexcept nogil:
     """A strip of nv vectors at stride 2."""
     cdef vec acc[2 * WIDE]
     cdef vec tap[SIDE * SIDE]
@@ -209,87 +228,94 @@ cdef inline void walk_apart(const Strip *t, int nv) noexcept nogil:
     cdef Py_ssize_t i
     cdef int k, v, _once
     for _once in range(t.once):
-        bias = splat(t.bias)
+        bias = load(t.w + SIDE * SIDE * LANES)
         left = load(t.left)
         right = load(t.right)
         for k in range(SIDE * SIDE):
             tap[k] = load(t.w + k * LANES)
         for k in range(2 * WIDE):
             acc[k] = bias
-        meet_row_apart(acc, tap, t.rows[0], t.column, left, right, nv, 0, 0, -1)
+        meet_row_apart(acc, tap, t, 0, left, right, nv, pair, 0, 0, -1)
         i = 0
         while True:
-            meet_row_apart(acc, tap, t.rows[2 * i + 1], t.column, left, right, nv, 0, 1, -1)
+            meet_row_apart(acc, tap, t, 2 * i + 1, left, right, nv, pair, 0, 1, -1)
             for v in range(nv):
                 acc[WIDE + v] = bias
-            meet_row_apart(acc, tap, t.rows[2 * i + 2], t.column, left, right, nv, 0, 2, 1)
-            put(t, acc, nv, i)
+            meet_row_apart(acc, tap, t, 2 * i + 2, left, right, nv, pair, 0, 2, 1)
+            put(t, acc, nv, pair, i)
             i += 1
             if i == t.count:
                 break
-            meet_row_apart(acc, tap, t.rows[2 * i + 1], t.column, left, right, nv, 1, 1, -1)
+            meet_row_apart(acc, tap, t, 2 * i + 1, left, right, nv, pair, 1, 1, -1)
             for v in range(nv):
                 acc[v] = bias
-            meet_row_apart(acc, tap, t.rows[2 * i + 2], t.column, left, right, nv, 1, 2, 0)
-            put(t, acc + WIDE, nv, i)
+            meet_row_apart(acc, tap, t, 2 * i + 2, left, right, nv, pair, 1, 2, 0)
+            put(t, acc + WIDE, nv, pair, i)
             i += 1
             if i == t.count:
                 break
 
 
 cdef void walk_1(const Strip *t) noexcept nogil:
-    walk(t, 1)
+    walk(t, 1, False)
 
 cdef void walk_2(const Strip *t) noexcept nogil:
-    walk(t, 2)
+    walk(t, 2, False)
 
 cdef void walk_3(const Strip *t) noexcept nogil:
-    walk(t, 3)
+    walk(t, 3, False)
 
 cdef void walk_4(const Strip *t) noexcept nogil:
-    walk(t, 4)
+    walk(t, 4, False)
+
+cdef void walk_pair(const Strip *t) noexcept nogil:
+    walk(t, 1, True)
 
 cdef void walk_apart_1(const Strip *t) noexcept nogil:
-    walk_apart(t, 1)
+    walk_apart(t, 1, False)
 
 cdef void walk_apart_2(const Strip *t) noexcept nogil:
-    walk_apart(t, 2)
+    walk_apart(t, 2, False)
 
 cdef void walk_apart_3(const Strip *t) noexcept nogil:
-    walk_apart(t, 3)
+    walk_apart(t, 3, False)
 
 cdef void walk_apart_4(const Strip *t) noexcept nogil:
-    walk_apart(t, 4)
+    walk_apart(t, 4, False)
+
+cdef void walk_apart_pair(const Strip *t) noexcept nogil:
+    walk_apart(t, 1, True)
 
 
 # ---------------------------------------------------------------- the gradient of X at stride 2
 
 
 cdef inline void spread_row(
-    const vec *tap, const real *row, Py_ssize_t column, int tap_row, vec left, vec right, vec inside,
-    int nv, int odd, vec *both, vec *alone
+    const vec *tap, const Strip *t, Py_ssize_t i, int tap_row, vec left, vec right, vec inside,
+    int nv, bint pair, int odd, vec *outer, vec *alone
 ) noexcept nogil:
     """A row of dY into those columns of a row of dX that two taps reach, and into the others."""
     cdef vec a, b
     cdef int v
+    cdef const real *row = t.rows[i]
     if row == NULL:
         return
-    row += column
+    row += t.column
     for v in range(nv):
-        a = load(row + v * LANES)
-        b = load(row + v * LANES + 1)
+        a = look(row + v * LANES, t.apart, pair)
+        b = look(row + v * LANES + 1, t.apart, pair)
         if v == 0 and odd == 0:
             a = only(a, left)
         if v == nv - 1:
             a = only(a, inside)
             b = only(b, right)
-        both[v] = both[v] + tap[tap_row * SIDE] * b
-        both[v] = both[v] + tap[tap_row * SIDE + 2] * a
+        outer[v] = outer[v] + tap[tap_row * SIDE] * b
+        outer[v] = outer[v] + tap[tap_row * SIDE + 2] * a
         alone[v] = alone[v] + tap[tap_row * SIDE + 1] * (a if odd else b)
 
 
 cdef inline void put_pairs(
-    const Strip *t, const vec *both, const vec *alone, int nv, int odd, Py_ssize_t i
+    const Strip *t, const vec *outer, const vec *alone, int nv, bint pair, int odd, Py_ssize_t i
 ) noexcept nogil:
     """Row i of a strip of dX, whose columns are those of both in turn."""
     cdef real *x
@@ -299,72 +325,76 @@ cdef inline void put_pairs(
         return
     x = row_of_result(t, i)
     for v in range(nv):
-        first = alone[v] if odd else both[v]
-        second = both[v] if odd else alone[v]
+        first = alone[v] if odd else outer[v]
+        second = outer[v] if odd else alone[v]
         store(x, zip_low(first, second))
-        store(x + LANES, zip_high(first, second))
+        store(second_row(t, x, i) if pair else x + LANES, zip_high(first, second))
         x += 2 * LANES
 
 
-cdef inline void spread(const Strip *t, int nv, int odd) noexcept nogil:
+cdef inline void spread(const Strip *t, int nv, bint pair, int odd) noexcept nogil:
     """A strip of nv pairs of vectors of dX."""
-    cdef vec both[2]
+    cdef vec outer[2]
     cdef vec alone[2]
     cdef vec tap[SIDE * SIDE]
     cdef vec bias, left, right, inside
-    cdef const real *row
     cdef Py_ssize_t i
     cdef int k, v, _once
     for _once in range(t.once):
-        bias = splat(t.bias)
+        bias = load(t.w + SIDE * SIDE * LANES)
         left = load(t.left)
         right = load(t.right)
         inside = load(t.inside)
         for k in range(SIDE * SIDE):
             tap[k] = load(t.w + k * LANES)
         for v in range(nv):
-            both[v] = bias
+            outer[v] = bias
             alone[v] = bias
-        spread_row(tap, t.rows[0], t.column, 2, left, right, inside, nv, odd, both, alone)
+        spread_row(tap, t, 0, 2, left, right, inside, nv, pair, odd, outer, alone)
         i = t.first
         k = 1
         while i < t.count:
-            row = t.rows[k]
-            spread_row(tap, row, t.column, 0, left, right, inside, nv, odd, both, alone)
-            put_pairs(t, both, alone, nv, odd, i)
+            spread_row(tap, t, k, 0, left, right, inside, nv, pair, odd, outer, alone)
+            put_pairs(t, outer, alone, nv, pair, odd, i)
             for v in range(nv):
-                both[v] = bias
+                outer[v] = bias
                 alone[v] = bias
-            spread_row(tap, row, t.column, 1, left, right, inside, nv, odd, both, alone)
-            put_pairs(t, both, alone, nv, odd, i + 1)
+            spread_row(tap, t, k, 1, left, right, inside, nv, pair, odd, outer, alone)
+            put_pairs(t, outer, alone, nv, pair, odd, i + 1)
             for v in range(nv):
-                both[v] = bias
+                outer[v] = bias
                 alone[v] = bias
-            spread_row(tap, row, t.column, 2, left, right, inside, nv, odd, both, alone)
+            spread_row(tap, t, k, 2, left, right, inside, nv, pair, odd, outer, alone)
             i += 2
             k += 1
 
 
 cdef void spread_even_1(const Strip *t) noexcept nogil:
-    spread(t, 1, 0)
+    spread(t, 1, False, 0)
 
 cdef void spread_even_2(const Strip *t) noexcept nogil:
-    spread(t, 2, 0)
+    spread(t, 2, False, 0)
+
+cdef void spread_even_pair(const Strip *t) noexcept nogil:
+    spread(t, 1, True, 0)
 
 cdef void spread_odd_1(const Strip *t) noexcept nogil:
-    spread(t, 1, 1)
+    spread(t, 1, False, 1)
 
 cdef void spread_odd_2(const Strip *t) noexcept nogil:
-    spread(t, 2, 1)
+    spread(t, 2, False, 1)
+
+cdef void spread_odd_pair(const Strip *t) noexcept nogil:
+    spread(t, 1, True, 1)
 
 
 # By kind (Y at stride 1, Y at stride 2, dX at stride 2 for an even and for an odd padding on the
-# left) and by vectors.
-cdef StripOf STRIP_OF[4][WIDE]
-STRIP_OF[0][:] = [walk_1, walk_2, walk_3, walk_4]
-STRIP_OF[1][:] = [walk_apart_1, walk_apart_2, walk_apart_3, walk_apart_4]
-STRIP_OF[2][:] = [spread_even_1, spread_even_2, NULL, NULL]
-STRIP_OF[3][:] = [spread_odd_1, spread_odd_2, NULL, NULL]
+# left) and by vectors; at 0 a pair of planes.
+cdef StripOf STRIP_OF[4][WIDE + 1]
+STRIP_OF[0][:] = [walk_pair, walk_1, walk_2, walk_3, walk_4]
+STRIP_OF[1][:] = [walk_apart_pair, walk_apart_1, walk_apart_2, walk_apart_3, walk_apart_4]
+STRIP_OF[2][:] = [spread_even_pair, spread_even_1, spread_even_2, NULL, NULL]
+STRIP_OF[3][:] = [spread_odd_pair, spread_odd_1, spread_odd_2, NULL, NULL]
 
 
 # ---------------------------------------------------------------- planes of Y and of dX
@@ -395,6 +425,10 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.lead = 1 - c.left if c.spread else c.left
     c.seen = LANES if c.spread else c.stride * LANES
     c.each = 2 * LANES if c.spread else LANES
+    c.pair = LANES > 1 and 2 * c.columns <= c.each
+    if c.pair:
+        c.seen = LANES
+        c.each //= 2
     c.vectors = parts_in(c.columns, c.each)
     c.strips = parts_in(c.vectors, <Py_ssize_t> 2 if c.spread else <Py_ssize_t> WIDE)
     c.reach = c.vectors * c.seen + (1 if c.spread else 2)
@@ -410,51 +444,84 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.spare = min(c.reach // max(c.width, <Py_ssize_t> 1) + 3, c.met)
     c.bytes = aligned(
         aligned(c.met * sizeof(void *))
-        + sizeof(real) * ((SIDE * SIDE + WIDE * job.band) * LANES + c.spare * c.reach)
+        + sizeof(real) * ((SIDE * SIDE + 1 + WIDE * job.band) * LANES + c.spare * c.reach)
     )
 
 
 cdef inline void set_mask(
-    real *mask, Py_ssize_t first, Py_ssize_t step, Py_ssize_t size
+    real *mask, Py_ssize_t first, Py_ssize_t step, Py_ssize_t size, Py_ssize_t period
 ) noexcept nogil:
-    """Lanes whose first + lane * step lies in 0..size-1."""
+    """Lanes whose first + lane % period * step lies in 0..size-1."""
     cdef Py_ssize_t lane
     for lane in range(LANES):
-        mask[lane] = flag(0 <= first + lane * step < size)
+        mask[lane] = flag(0 <= first + lane % period * step < size)
 
 
 cdef void lay_masks(const Columns *c) noexcept nogil:
-    cdef Py_ssize_t strip, first, last
+    cdef Py_ssize_t strip, first, last, period = LANES // 2 if c.pair else LANES
     cdef Py_ssize_t step = 1 if c.spread else c.stride
     cdef real *mask = c.masks
     for strip in range(c.strips):
         first = strip * c.vectors // c.strips * c.seen - c.lead
         last = ((strip + 1) * c.vectors // c.strips - 1) * c.seen - c.lead
-        set_mask(mask, first, step, c.width)
-        set_mask(mask + LANES, last + (1 if c.spread else 2), step, c.width)
-        set_mask(mask + 2 * LANES, last, step, c.width)
+        set_mask(mask, first, step, c.width, period)
+        set_mask(mask + LANES, last + (1 if c.spread else 2), step, c.width, period)
+        set_mask(mask + 2 * LANES, last, step, c.width, period)
         mask += 3 * LANES
 
 
-cdef void walk_plane(
-    const Columns *c, const Job *job, const real *plane, const real *taps, real bias, real *out,
-    char *memory
+cdef struct Walked:
+    # A plane of the result.
+    const real *plane  # of the source
+    const real *taps
+    real bias
+    real *out
+
+
+cdef inline Walked walked(
+    const Columns *c, const Job *job, Py_ssize_t n, Py_ssize_t channel
 ) noexcept nogil:
-    """One plane of the result."""
+    cdef Walked plane
+    cdef Py_ssize_t group = channel, m = 0
+    if job.m > 1:
+        group = channel // job.m
+        m = channel % job.m
+    plane.plane = c.source + n * c.s_n + group * c.s_c
+    plane.taps = job.w + group * job.w_g + m * job.w_m
+    plane.bias = 0 if job.bias == NULL else job.bias[channel * job.bias_step]
+    plane.out = job.out + n * c.o_n + channel * c.o_c
+    return plane
+
+
+cdef inline bint within(const Columns *c, const real *plane) noexcept nogil:
+    """Whether all that is read of a plane lies in the source's memory."""
+    return (
+        plane - c.lead >= c.low
+        and plane - c.lead + (c.height - 1) * c.s_row + c.reach <= c.high
+    )
+
+
+cdef void walk_plane(
+    const Columns *c, const Job *job, const Walked *one, const Walked *two, char *memory
+) noexcept nogil:
+    """A plane of the result, or a pair; `two` may be `one`."""
     cdef Strip t
-    cdef Py_ssize_t u, k, j, strip, first, vectors, met, seen
+    cdef Py_ssize_t u, k, j, strip, first, vectors, met, seen, tap
     cdef real *w = <real *> (memory + aligned(c.met * sizeof(void *)))
-    cdef real *spare = w + (SIDE * SIDE + WIDE * job.band) * LANES
+    cdef real *spare = w + (SIDE * SIDE + 1 + WIDE * job.band) * LANES
     t.once = 1
     t.rows = <const real **> memory
     t.w = w
-    t.bias = bias
-    t.bounce = w + SIDE * SIDE * LANES
+    t.bounce = w + (SIDE * SIDE + 1) * LANES
     t.pitch = c.o_row
+    t.apart = two.plane - one.plane
+    t.out_apart = two.out - one.out
     for k in range(SIDE):
         for j in range(SIDE):
-            store(w, splat(taps[k * job.w_row + j * job.w_column]))
+            tap = k * job.w_row + j * job.w_column
+            store(w, both(splat(one.taps[tap]), splat(two.taps[tap])))
             w += LANES
+    store(w, both(splat(one.bias), splat(two.bias)))
     u = 0
     while u < c.rows:
         t.count = min(job.band, c.rows - u)
@@ -468,8 +535,8 @@ cdef void walk_plane(
             seen = u * c.stride - c.top
             met = (t.count - 1) * c.stride + SIDE
         point_down(
-            t.rows, seen, met, plane, c.height, c.s_row, c.width, c.lead, c.reach, c.low, c.high,
-            spare,
+            t.rows, seen, met, one.plane, c.height, c.s_row, c.width, c.lead, c.reach, c.low,
+            c.high, spare,
         )
         for strip in range(c.strips - 1, -1, -1):
             first = 0
@@ -478,19 +545,20 @@ cdef void walk_plane(
                 first = strip * c.vectors // c.strips
                 vectors = (strip + 1) * c.vectors // c.strips - first
             t.column = first * c.seen
-            t.out = out + u * c.o_row + first * c.each
+            t.out = one.out + u * c.o_row + first * c.each
             t.left = c.masks + strip * 3 * LANES
             t.right = t.left + LANES
             t.inside = t.right + LANES
             t.whole = t.count
             if strip == c.strips - 1:
                 t.whole = max(min(t.whole, c.whole - u), <Py_ssize_t> 0)
-            c.strip_of[vectors - 1](&t)
+            c.strip_of[0 if c.pair else vectors](&t)
             for k in range(t.whole, t.count):
-                memcpy(
-                    t.out + k * t.pitch, t.bounce + (k - t.whole) * WIDE * LANES,
-                    (vectors * c.each - c.spoilt) * sizeof(real),
-                )
+                j = (k - t.whole) * WIDE * LANES
+                met = (vectors * c.each - c.spoilt) * sizeof(real)
+                memcpy(t.out + k * t.pitch, t.bounce + j, met)
+                if t.out_apart != 0:
+                    memcpy(t.out + t.out_apart + k * t.pitch, t.bounce + j + LANES, met)
         u += t.count
 
 
@@ -519,31 +587,29 @@ cdef void walk_planes(
     const Columns *c, const Job *job, Py_ssize_t first, Py_ssize_t last, char *memory
 ) noexcept nogil:
     """Planes first to last of the result, which count channels, then images."""
-    cdef Py_ssize_t item, channels = job.groups * job.m
+    cdef Py_ssize_t item = first, channels = job.groups * job.m
     cdef Py_ssize_t n = first // channels, channel = first % channels
-    cdef Py_ssize_t group = channel // job.m, m = channel % job.m
-    cdef Py_ssize_t end = 2 * (job.w_row + job.w_column) if c.back else 0
-    cdef const real *taps
-    cdef real bias
+    cdef Walked one, two
     cdef Job turned = job[0]
     if c.back:
+        turned.w = job.w + 2 * (job.w_row + job.w_column)
         turned.w_row = -job.w_row
         turned.w_column = -job.w_column
-    for item in range(first, last):
-        taps = job.w + group * job.w_g + m * job.w_m + end
-        bias = 0 if job.bias == NULL else job.bias[channel * job.bias_step]
-        walk_plane(
-            c, &turned, c.source + n * c.s_n + group * c.s_c, taps, bias,
-            job.out + n * c.o_n + channel * c.o_c, memory,
-        )
+    while item < last:
+        one = walked(c, &turned, n, channel)
+        two = one
+        if c.pair and item + 1 < last and channel + 1 < channels and within(c, one.plane):
+            two = walked(c, &turned, n, channel + 1)
+            if within(c, two.plane):
+                item += 1
+                channel += 1
+            else:
+                two = one
+        walk_plane(c, &turned, &one, &two, memory)
+        item += 1
         channel += 1
-        m += 1
-        if m == job.m:
-            m = 0
-            group += 1
         if channel == channels:
             channel = 0
-            group = 0
             n += 1
 
 
@@ -571,7 +637,7 @@ cdef inline void products_down(
         return
     row += column * stride
     for q in range(SIDE):
-        x = load(row + q) if stride == 1 else every_second(row, q)
+        x = load(row + q) if stride == 1 else every_second(row, LANES, q)
         x = only(x, mask[q])
         if with_0:
             acc[q] = acc[q] + y0 * x
@@ -690,9 +756,12 @@ cdef void lay_weight_masks(const WeightColumns *c, const Layer *p) noexcept nogi
             first = k * LANES * stride - p.columns.before + q
             size = (p.columns.outputs - 1) * stride - p.columns.before + q + 1
             set_mask(
-                c.masks + (k * (SIDE + 1) + q) * LANES, first, stride, min(size, p.columns.size)
+                c.masks + (k * (SIDE + 1) + q) * LANES, first, stride,
+                min(size, p.columns.size), LANES,
             )
-        set_mask(c.masks + (k * (SIDE + 1) + SIDE) * LANES, k * LANES, 1, p.columns.outputs)
+        set_mask(
+            c.masks + (k * (SIDE + 1) + SIDE) * LANES, k * LANES, 1, p.columns.outputs, LANES
+        )
 
 
 cdef void weight_columns_item(

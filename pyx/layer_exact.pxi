@@ -24,9 +24,13 @@ cdef bint filters_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept
 
 
 cdef bint looks_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept nogil:
-    """Whether an element of each plane (of each lattice, for X) is finite."""
+    """Whether an element of each plane (of each lattice, for X) is finite, and tells."""
     cdef Py_ssize_t n, i, j
     cdef const real *plane
+    if p.lanes_of == PLANES:
+        return False  # rows of padding are not multiplied: no element sees all of W
+    if p.lanes_of == COLUMNS:
+        return inner_elements_finite(p, channel, back)
     for n in range(p.n):
         if not back:
             if not finite((<const real *> p.y)[n * p.y_n + channel * p.y_k]):
@@ -38,6 +42,43 @@ cdef bint looks_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept n
                 if not finite(plane[i * p.x_row + j * p.x_col]):
                     return False
     return True
+
+
+cdef bint inner_elements_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept nogil:
+    """The same where padding is not multiplied: of elements that all taps see or that see them."""
+    cdef Py_ssize_t n, i, j, side = 2 if back and p.rows.stride == 2 else 1
+    cdef Py_ssize_t row = inner(&p.rows, back), column = inner(&p.columns, back)
+    cdef const real *plane = <const real *> (p.x if back else p.y)
+    if row < 0 or column < 0:
+        return False
+    for n in range(p.n):
+        for i in range(row, row + side):
+            for j in range(column, column + side):
+                if back and not finite(plane[
+                    n * p.x_n + channel * p.x_c + i * p.x_row + j * p.x_col
+                ]):
+                    return False
+                if not back and not finite(plane[
+                    n * p.y_n + channel * p.y_k + i * p.y_row + j * p.y_col
+                ]):
+                    return False
+    return True
+
+
+cdef Py_ssize_t inner(const Axis *axis, bint back) noexcept nogil:
+    """An output that sees no padding, or the first of X that stride outputs see: -1 if none."""
+    cdef Py_ssize_t first
+    if back:  # seen by outputs 0.. through all taps
+        first = max(axis.taps - 1 - axis.before, <Py_ssize_t> 0)
+        if first + axis.stride > axis.size or first + axis.before + axis.stride - 1 >= (
+            axis.outputs * axis.stride
+        ):
+            return -1
+        return first
+    first = parts_in(axis.before, axis.stride)
+    if first >= axis.outputs or first * axis.stride - axis.before + axis.taps > axis.size:
+        return -1
+    return first
 
 
 cdef inline Py_ssize_t first_inside(const Axis *axis, Py_ssize_t tap) noexcept nogil:
@@ -100,8 +141,7 @@ cdef void exactly(const Layer *p, bint back) noexcept nogil:
     if p.mode != ZEROS and not back:
         return
     for channel in range(p.groups * (p.c if back else p.k)):
-        # With planes or columns in the lanes some padding is not multiplied: no element sees all of W.
-        if p.lanes_of != PLANES and p.lanes_of != COLUMNS and looks_finite(p, channel, back):
+        if looks_finite(p, channel, back):
             continue
         if not filters_finite(p, channel, back):
             for n in prange(p.n, num_threads=<int> p.threads, schedule="static"):

@@ -88,6 +88,60 @@ static inline vec halves(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){
 #endif
 static inline vec even(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){SECOND(0)}); }
 static inline vec odd(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){SECOND(1)}); }
+/* The lower halves of two vectors; half a vector from each of two places, and half of one to each. */
+#if LANE_COUNT == 16
+#define LOW 0, 1, 2, 3, 4, 5, 6, 7
+#define HIGH 8, 9, 10, 11, 12, 13, 14, 15
+#elif LANE_COUNT == 8
+#define LOW 0, 1, 2, 3
+#define HIGH 4, 5, 6, 7
+#elif LANE_COUNT == 4
+#define LOW 0, 1
+#define HIGH 2, 3
+#else
+#define LOW 0
+#define HIGH 1
+#endif
+#if LANE_COUNT == 16
+#define BOTH 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#elif LANE_COUNT == 8
+#define BOTH 0, 1, 2, 3, 8, 9, 10, 11
+#elif LANE_COUNT == 4
+#define BOTH 0, 1, 4, 5
+#else
+#define BOTH 0, 2
+#endif
+static inline vec both(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){BOTH}); }
+#if defined(__has_builtin) && LANE_COUNT > 2
+#if __has_builtin(__builtin_shufflevector)
+#define HALF_VECTORS
+#endif
+#endif
+#ifdef HALF_VECTORS
+typedef real half_vec __attribute__((vector_size(VBYTES / 2), aligned(sizeof(real)), may_alias));
+static inline vec join(const real *a, const real *b)
+{
+    return __builtin_shufflevector(*(const half_vec *)a, *(const half_vec *)b, LOW, HIGH);
+}
+static inline void part(real *a, real *b, vec v)
+{
+    *(half_vec *)a = __builtin_shufflevector(v, v, LOW);
+    *(half_vec *)b = __builtin_shufflevector(v, v, HIGH);
+}
+#else
+static inline vec join(const real *a, const real *b)
+{
+    vec v;
+    memcpy(&v, a, sizeof v / 2);
+    memcpy((char *)&v + sizeof v / 2, b, sizeof v / 2);
+    return v;
+}
+static inline void part(real *a, real *b, vec v)
+{
+    memcpy(a, &v, sizeof v / 2);
+    memcpy(b, (const char *)&v + sizeof v / 2, sizeof v / 2);
+}
+#endif
 /* The lanes of a vector where those of a mask are set, else 0. */
 static inline vec only(vec a, vec mask) { return (vec)((lanes)a & (lanes)mask); }
 #else
@@ -99,6 +153,9 @@ static inline vec second_of(vec a, vec b) { return (void)a, b; }
 #define zip_high second_of
 #define halves first_of
 #define even first_of
+#define both first_of
+static inline vec join(const real *a, const real *b) { return (void)b, *a; } /* never called */
+static inline void part(real *a, real *b, vec v) { *a = *b = v; }
 #define odd second_of
 static inline vec only(vec a, vec mask)
 {
