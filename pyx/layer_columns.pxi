@@ -93,6 +93,15 @@ cdef void point_down(
         i += 1
 
 
+cdef inline bint both_within(
+    const real *plane, Py_ssize_t apart, Py_ssize_t rows, Py_ssize_t row, Py_ssize_t lead,
+    Py_ssize_t reach, const real *low, const real *high
+) noexcept nogil:
+    """Whether all that is read of two planes lies in the memory of all."""
+    cdef Py_ssize_t first = min(apart, <Py_ssize_t> 0), last = max(apart, <Py_ssize_t> 0)
+    return plane + first - lead >= low and plane + last - lead + (rows - 1) * row + reach <= high
+
+
 # ---------------------------------------------------------------- Y
 
 
@@ -493,14 +502,6 @@ cdef inline Walked walked(
     return plane
 
 
-cdef inline bint within(const Columns *c, const real *plane) noexcept nogil:
-    """Whether all that is read of a plane lies in the source's memory."""
-    return (
-        plane - c.lead >= c.low
-        and plane - c.lead + (c.height - 1) * c.s_row + c.reach <= c.high
-    )
-
-
 cdef void walk_plane(
     const Columns *c, const Job *job, const Walked *one, const Walked *two, char *memory
 ) noexcept nogil:
@@ -598,9 +599,11 @@ cdef void walk_planes(
     while item < last:
         one = walked(c, &turned, n, channel)
         two = one
-        if c.pair and item + 1 < last and channel + 1 < channels and within(c, one.plane):
+        if c.pair and item + 1 < last and channel + 1 < channels:
             two = walked(c, &turned, n, channel + 1)
-            if within(c, two.plane):
+            if both_within(
+                one.plane, two.plane - one.plane, c.height, c.s_row, c.lead, c.reach, c.low, c.high
+            ):
                 item += 1
                 channel += 1
             else:
@@ -620,6 +623,7 @@ cdef struct WeightStrip:
     int once  # see Tile
     const real **x  # rows; NULL in padding
     const real **y
+    Py_ssize_t x_apart, y_apart  # of a pair of planes
     Py_ssize_t column  # of Y
     Py_ssize_t count  # rows of Y
     const real *masks  # of the x that each column of taps sees, and of y
@@ -627,17 +631,21 @@ cdef struct WeightStrip:
 
 
 cdef inline void products_down(
-    vec *acc, const real *row, Py_ssize_t column, const vec *mask, int stride,
+    const WeightStrip *t, vec *acc, Py_ssize_t i, const vec *mask, int stride, bint pair,
     vec y0, vec y1, vec y2, bint with_0, bint with_1, bint with_2
 ) noexcept nogil:
     """A row of X with the rows of Y that see it through the tap rows 0, 1 and 2."""
     cdef vec x
     cdef int q
+    cdef const real *row = t.x[i]
     if row == NULL:
         return
-    row += column * stride
+    row += t.column * stride
     for q in range(SIDE):
-        x = load(row + q) if stride == 1 else every_second(row, LANES, q)
+        if stride == 1:
+            x = look(row + q, t.x_apart, pair)
+        else:
+            x = every_second(row, t.x_apart if pair else LANES, q)
         x = only(x, mask[q])
         if with_0:
             acc[q] = acc[q] + y0 * x
@@ -647,11 +655,7 @@ cdef inline void products_down(
             acc[2 * SIDE + q] = acc[2 * SIDE + q] + y2 * x
 
 
-cdef inline vec row_of_y(const WeightStrip *t, Py_ssize_t i, vec mask) noexcept nogil:
-    return only(load(t.y[i] + t.column), mask)
-
-
-cdef inline void weight_down(const WeightStrip *t, int stride) noexcept nogil:
+cdef inline void weight_down(const WeightStrip *t, int stride, bint pair) noexcept nogil:
     """The nine sums of a strip of one vector of Y."""
     cdef vec acc[SIDE * SIDE]
     cdef vec mask[SIDE + 1]
@@ -669,33 +673,50 @@ cdef inline void weight_down(const WeightStrip *t, int stride) noexcept nogil:
         for i in range(t.count):
             y2 = y1
             y1 = y0
-            y0 = row_of_y(t, i, mask[SIDE])
+            y0 = only(look(t.y[i] + t.column, t.y_apart, pair), mask[SIDE])
             if stride == 1:
-                products_down(acc, t.x[i], t.column, mask, 1, y0, y1, y2, True, True, True)
+                products_down(t, acc, i, mask, 1, pair, y0, y1, y2, True, True, True)
             else:
-                products_down(acc, t.x[2 * i], t.column, mask, 2, y0, y0, y1, True, False, True)
-                products_down(
-                    acc, t.x[2 * i + 1], t.column, mask, 2, y0, y0, y0, False, True, False
-                )
+                products_down(t, acc, 2 * i, mask, 2, pair, y0, y0, y1, True, False, True)
+                products_down(t, acc, 2 * i + 1, mask, 2, pair, y0, y0, y0, False, True, False)
         i = t.count
         if stride == 1:
-            products_down(acc, t.x[i], t.column, mask, 1, y0, y0, y1, False, True, True)
-            products_down(acc, t.x[i + 1], t.column, mask, 1, y0, y0, y0, False, False, True)
+            products_down(t, acc, i, mask, 1, pair, y0, y0, y1, False, True, True)
+            products_down(t, acc, i + 1, mask, 1, pair, y0, y0, y0, False, False, True)
         else:
-            products_down(acc, t.x[2 * i], t.column, mask, 2, y0, y0, y0, False, False, True)
+            products_down(t, acc, 2 * i, mask, 2, pair, y0, y0, y0, False, False, True)
         for k in range(SIDE * SIDE):
             store(t.sums + k * LANES, acc[k])
 
 
-cdef void weight_down_1(const WeightStrip *t) noexcept nogil:
-    weight_down(t, 1)
+ctypedef void (*WeightStripOf)(const WeightStrip *) noexcept nogil
 
+cdef void weight_down_1(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 1, False)
 
 cdef void weight_down_2(const WeightStrip *t) noexcept nogil:
-    weight_down(t, 2)
+    weight_down(t, 2, False)
+
+cdef void weight_down_pair_1(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 1, True)
+
+cdef void weight_down_pair_2(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 2, True)
 
 
-cdef void add_strip_sums(const real *sums, total *to) noexcept nogil:
+cdef WeightStripOf WEIGHT_STRIP_OF[2][2]  # by pair and stride
+WEIGHT_STRIP_OF[0][:] = [weight_down_1, weight_down_2]
+WEIGHT_STRIP_OF[1][:] = [weight_down_pair_1, weight_down_pair_2]
+
+
+cdef inline vec some_lanes(vec v, int which) noexcept nogil:
+    """Of all lanes (0), the lower (1) or the upper half (2), with zeros between."""
+    if which == 0:
+        return v
+    return zip_low(v, splat(0)) if which == 1 else zip_high(v, splat(0))
+
+
+cdef void add_strip_sums(const real *sums, int which, total *to) noexcept nogil:
     """to[tap] += the sum of sums[tap][lane], in pairs, which the lanes of one vector end up as."""
     cdef vec a[LANES]
     cdef real flat[LANES]
@@ -703,7 +724,9 @@ cdef void add_strip_sums(const real *sums, total *to) noexcept nogil:
     for part in range((SIDE * SIDE + LANES - 1) // LANES):
         begin = part * LANES
         for i in range(LANES):
-            a[i] = load(sums + (begin + i) * LANES) if begin + i < SIDE * SIDE else splat(0)
+            a[i] = splat(0)
+            if begin + i < SIDE * SIDE:
+                a[i] = some_lanes(load(sums + (begin + i) * LANES), which)
         half = LANES // 2
         while half > 0:
             for i in range(half):
@@ -716,6 +739,7 @@ cdef void add_strip_sums(const real *sums, total *to) noexcept nogil:
 
 cdef struct WeightColumns:
     Py_ssize_t vectors, blocks
+    bint pair
     Py_ssize_t x_reach, y_reach, x_met, x_spare, y_spare
     const real *x_low
     const real *x_high
@@ -729,6 +753,7 @@ cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
     cdef Py_ssize_t stride = p.rows.stride
     c.vectors = parts_in(p.columns.outputs, LANES)
     c.blocks = parts_in(p.rows.outputs, p.band)
+    c.pair = LANES > 1 and 2 * p.columns.outputs <= LANES
     c.y_reach = c.vectors * LANES
     c.x_reach = c.vectors * LANES * stride + 2
     c.x_met = (p.band - 1) * stride + SIDE
@@ -751,58 +776,85 @@ cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
 
 cdef void lay_weight_masks(const WeightColumns *c, const Layer *p) noexcept nogil:
     cdef Py_ssize_t k, q, first, size, stride = p.columns.stride
+    cdef Py_ssize_t period = LANES // 2 if c.pair else LANES
     for k in range(c.vectors):
         for q in range(SIDE):
             first = k * LANES * stride - p.columns.before + q
             size = (p.columns.outputs - 1) * stride - p.columns.before + q + 1
             set_mask(
                 c.masks + (k * (SIDE + 1) + q) * LANES, first, stride,
-                min(size, p.columns.size), LANES,
+                min(size, p.columns.size), period,
             )
         set_mask(
-            c.masks + (k * (SIDE + 1) + SIDE) * LANES, k * LANES, 1, p.columns.outputs, LANES
+            c.masks + (k * (SIDE + 1) + SIDE) * LANES, k * LANES, 1, p.columns.outputs, period
         )
 
 
-cdef void weight_columns_item(
-    const WeightColumns *c, const Layer *p, Py_ssize_t item, total *sums, char *memory
+cdef void add_unit(
+    const WeightColumns *c, const Layer *p, const real *x, const real *y, Py_ssize_t x_apart,
+    Py_ssize_t y_apart, Py_ssize_t u, total *sums, char *memory
 ) noexcept nogil:
-    """Item: channel of X in its group, filter, band of all blocks of rows of all images."""
-    cdef Py_ssize_t r = item % p.c, m = item // p.c % (p.groups * p.k), n, u, i, k, first, last
-    cdef Py_ssize_t stride = p.rows.stride
-    cdef Py_ssize_t band = item // (p.c * p.groups * p.k), channel = m // p.k * p.c + r
+    """Add what a block of rows of one plane of Y, or of a pair, gives."""
     cdef WeightStrip t
+    cdef Py_ssize_t k, stride = p.rows.stride
     cdef real *strip_sums = <real *> (memory + aligned((c.x_met + p.band) * sizeof(void *)))
     cdef real *spare = strip_sums + SIDE * SIDE * LANES
     t.once = 1
     t.x = <const real **> memory
     t.y = t.x + c.x_met
+    t.x_apart = x_apart
+    t.y_apart = y_apart
     t.sums = strip_sums
-    for k in range(SIDE * SIDE):
+    t.count = min(p.band, p.rows.outputs - u)
+    point_down(
+        t.x, u * stride - p.rows.before, (t.count - 1) * stride + SIDE, x, p.rows.size, p.x_row,
+        p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
+    )
+    point_down(
+        t.y, u, t.count, y, p.rows.outputs, p.y_row, p.columns.outputs, 0, c.y_reach, c.y_low,
+        c.y_high, spare + c.x_spare * c.x_reach,
+    )
+    for k in range(c.vectors):
+        t.column = k * LANES
+        t.masks = c.masks + k * (SIDE + 1) * LANES
+        WEIGHT_STRIP_OF[c.pair][stride - 1](&t)
+        add_strip_sums(strip_sums, 1 if c.pair else 0, sums)
+        if y_apart != 0:
+            add_strip_sums(strip_sums, 2, sums + SIDE * SIDE)
+
+
+cdef void weight_columns_item(
+    const WeightColumns *c, const Layer *p, Py_ssize_t item, bint two, total *sums, char *memory
+) noexcept nogil:
+    """Item: channel of X in its group, filter, band of all blocks of rows of all images.
+
+    Or `two` filters next to one another.
+    """
+    cdef Py_ssize_t filters = p.groups * p.k, m = item // p.c % filters, r = item % p.c, n, u, i, k
+    cdef Py_ssize_t band = item // (p.c * filters), first, last, x_apart, y_apart
+    cdef const real *x
+    cdef const real *y
+    for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
         sums[k] = 0
+    x_apart = ((m + 1) // p.k - m // p.k) * p.c * p.x_c if two else 0
+    y_apart = p.y_k if two else 0
     first = band * p.n * c.blocks // p.bands
     last = (band + 1) * p.n * c.blocks // p.bands
     for i in range(first, last):
         n = i // c.blocks
         u = i % c.blocks * p.band
-        t.count = min(p.band, p.rows.outputs - u)
-        point_down(
-            t.x, u * stride - p.rows.before, (t.count - 1) * stride + SIDE,
-            <const real *> p.x + n * p.x_n + channel * p.x_c, p.rows.size, p.x_row,
-            p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
-        )
-        point_down(
-            t.y, u, t.count, <const real *> p.y + n * p.y_n + m * p.y_k, p.rows.outputs, p.y_row,
-            p.columns.outputs, 0, c.y_reach, c.y_low, c.y_high, spare + c.x_spare * c.x_reach,
-        )
-        for k in range(c.vectors):
-            t.column = k * LANES
-            t.masks = c.masks + k * (SIDE + 1) * LANES
-            if stride == 1:
-                weight_down_1(&t)
-            else:
-                weight_down_2(&t)
-            add_strip_sums(t.sums, sums)
+        x = <const real *> p.x + n * p.x_n + (m // p.k * p.c + r) * p.x_c
+        y = <const real *> p.y + n * p.y_n + m * p.y_k
+        if two and both_within(
+            x, x_apart, p.rows.size, p.x_row, p.columns.before, c.x_reach, c.x_low, c.x_high
+        ) and both_within(
+            y, y_apart, p.rows.outputs, p.y_row, 0, c.y_reach, c.y_low, c.y_high
+        ):
+            add_unit(c, p, x, y, x_apart, y_apart, u, sums, memory)
+            continue
+        add_unit(c, p, x, y, 0, 0, u, sums, memory)
+        if two:
+            add_unit(c, p, x + x_apart, y + y_apart, 0, 0, u, sums + SIDE * SIDE, memory)
 
 
 cdef void weight_of_columns(
@@ -850,6 +902,10 @@ cdef void weight_columns_items(
     const WeightColumns *c, const Layer *p, Py_ssize_t first, Py_ssize_t last, total *sums,
     char *memory
 ) noexcept nogil:
-    cdef Py_ssize_t item
-    for item in range(first, last):
-        weight_columns_item(c, p, item, sums + item * SIDE * SIDE, memory)
+    """Items first to last."""
+    cdef Py_ssize_t item = first, filters = p.groups * p.k
+    cdef bint two
+    while item < last:
+        two = c.pair and p.c == 1 and item + 1 < last and item % filters + 1 < filters and p.y_k != 0
+        weight_columns_item(c, p, item, two, sums + item * SIDE * SIDE, memory)
+        item += 2 if two else 1
