@@ -52,6 +52,10 @@ def readable(
     It is a plane whose rows have to be contiguous, or `strided` of any rank. A `narrow` one stays
     of a type that kernels convert.
     """
+    if array.dtype is dtype and (dtype is FLOAT32 or dtype is FLOAT64):
+        flags = array.flags
+        if flags.c_contiguous and flags.aligned:
+            return array  # as most are
     kernel = kernel_type(dtype)
     if narrow and array.dtype.char in CONVERTED[kernel.name] and array.dtype.isnative:
         pass

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from math import log2
-from typing import NamedTuple
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -65,7 +66,27 @@ class Plan(NamedTuple):
     threads: int
 
 
-@lru_cache(maxsize=4096)
+Made = TypeVar("Made")
+Rest = ParamSpec("Rest")
+
+
+def kept(
+    make: Callable[Concatenate[Problem, Rest], Made],
+) -> Callable[Concatenate[Problem, Rest], Made]:
+    """Of each problem, keep what a planner made of it: a problem comes back in call after call."""
+
+    @wraps(make)
+    def get(problem: Problem, *args: Rest.args, **_: Rest.kwargs) -> Made:
+        key = make, args
+        made: Made | None = problem.plans.get(key)
+        if made is None:
+            made = problem.plans[key] = make(problem, *args)
+        return made
+
+    return get
+
+
+@kept
 def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
     """The plan for Y ("forward"), dX ("input") or dW ("weight"); its blocking ignores `threads`."""
     rows, columns = problem.x_shape if direction == "input" else problem.y_shape
@@ -126,6 +147,7 @@ def _cost(rows: int, columns: int, a: int, b: int, high: int, wide: int) -> floa
     return (tiles // 2 + 1) * FFT_FLOPS * large * (area * log2(area) + FFT_ROW * high)
 
 
+@lru_cache(maxsize=4096)
 def plan_same(
     height: int, width: int, a: int, b: int, dtype: str, direction: str, threads: int
 ) -> Plan:
@@ -168,6 +190,7 @@ PICTURE = 2048  # vectors of a picture of a depthwise layer
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
 
 
+@kept
 def walks_columns(problem: Problem, direction: str) -> bool:
     """Whether filters of 3 x 3 see planes one by one, in reach of kernels that walk down columns."""
     stride, left, columns = problem.stride[0], problem.left, problem.y4[3]
@@ -202,6 +225,7 @@ def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
     return LayerPlan(COLUMNS, band, problem.width, 1, 3, 3, 1, bands, threads)
 
 
+@kept
 def is_depthwise(problem: Problem, direction: str) -> bool:
     """Whether the kernels of planes serve a layer: each plane made of one, by a filter in reach.
 
@@ -219,6 +243,7 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
     )
 
 
+@kept
 def plan_of_planes(problem: Problem, direction: str, threads: int) -> tuple[Plan, int]:
     """The plan of each plane of a depthwise layer, and the threads for all of them."""
     plane = problem._replace(rank=2, images=1, channels=1, filters=1, groups=1, algorithm="direct")
@@ -226,7 +251,7 @@ def plan_of_planes(problem: Problem, direction: str, threads: int) -> tuple[Plan
     return make_plan(plane, direction, 1), 1 if small else min(threads, MAX_THREADS)
 
 
-@lru_cache(maxsize=4096)
+@kept
 def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan:
     """The plan for Y, dX or dW of a layer; what decides the order of sums ignores `threads`."""
     if walks_columns(problem, direction):

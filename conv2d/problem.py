@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,11 +25,8 @@ TYPE_NAMES = {char: np.dtype(char).name for char in "bBhHiIlLqQefd"}
 PADDING_MODES = {"zeros": 0, "constant": 0, "edge": 1, "reflect": 2, "symmetric": 3, "wrap": 4}
 
 
-class Problem(NamedTuple):
-    """Sizes, padding on four sides, padding mode, strides, dilations, groups, and result type.
-
-    A NamedTuple and not a dataclass: it is hashed in every call, to find its plan.
-    """
+class Settings(NamedTuple):
+    """Sizes, padding on four sides, padding mode, strides, dilations, groups, and result type."""
 
     height: int
     width: int
@@ -49,22 +47,34 @@ class Problem(NamedTuple):
     dilation: tuple[int, int] = (1, 1)
     algorithm: str = "auto"  # what was asked for
 
-    @property
+
+class Problem(Settings):
+    """What follows from the settings is worked out once: a problem lives as long as its calls recur.
+
+    `plans` is where the planner keeps what it has decided.
+    """
+
+    @cached_property
+    def plans(self) -> dict[Hashable, Any]:
+        """The plans of this problem, by direction and threads."""
+        return {}
+
+    @cached_property
     def plane(self) -> bool:
         """Whether the kernels of planes serve it: one plane, no strides, no dilation."""
         return self.rank == 2 and self.stride == self.dilation == (1, 1)
 
-    @property
+    @cached_property
     def x4(self) -> Shape:
         """The shape of X as of a batch."""
         return self.images, self.channels, self.height, self.width
 
-    @property
+    @cached_property
     def w4(self) -> Shape:
         """The shape of W as of a batch."""
         return self.filters, self.channels // self.groups, self.a, self.b
 
-    @property
+    @cached_property
     def y4(self) -> Shape:
         """The shape of Y as of a batch; 0 where X has no elements and the filter no room."""
         rows = self.top + self.height + self.bottom - self.dilation[0] * (self.a - 1) - 1
@@ -76,32 +86,32 @@ class Problem(NamedTuple):
             max(columns // self.stride[1] + 1, 0),
         )
 
-    @property
+    @cached_property
     def x_shape(self) -> Shape:
         """The shape of X."""
         return self.x4[-self.rank :]
 
-    @property
+    @cached_property
     def w_shape(self) -> Shape:
         """The shape of W."""
         return self.w4[2:] if self.rank == 2 else self.w4
 
-    @property
+    @cached_property
     def y_shape(self) -> Shape:
         """The shape of Y."""
         return self.y4[-self.rank :]
 
-    @property
+    @cached_property
     def b_shape(self) -> Shape:
         """The shape of db."""
         return () if self.rank == 2 else (self.filters,)
 
-    @property
+    @cached_property
     def flops(self) -> int:
         """Multiplications and additions of Y, of dX or of dW, those with padding included."""
         return 2 * math.prod(self.y4) * (self.channels // self.groups) * self.a * self.b
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Compulsory traffic: X, W and Y once each."""
         elements = math.prod(self.x4) + math.prod(self.w4) + math.prod(self.y4)
@@ -146,6 +156,11 @@ def find_problem(
             _known.clear()
         _known[key] = problem
     return problem
+
+
+def forget() -> None:
+    """Forget all problems, and with them their plans."""
+    _known.clear()
 
 
 def make_problem(

@@ -20,8 +20,8 @@ def level(request):
 
 def forget_plans():
     """Plans are made anew."""
-    conv2d.plan.make_plan.cache_clear()
-    conv2d.plan.make_layer_plan.cache_clear()
+    conv2d.problem.forget()
+    conv2d.plan.plan_same.cache_clear()
     conv2d.dispatch.connect(conv2d.dispatch.LEVEL)
 
 
