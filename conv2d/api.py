@@ -12,7 +12,6 @@ from . import _door, layer, planar
 from .arrays import Result, apart, check_out, operand, readable
 from .plan import make_plan
 from .problem import (
-    TYPE_NAMES,
     Array,
     Padding,
     Pair,
@@ -352,7 +351,7 @@ def conv2d_backward(
         padding_mode, algorithm,
     )  # fmt: skip
     check_dy(dy, problem)
-    _threads(num_threads)
+    _threads(num_threads)  # checked before anything is written
     outs = _parse_outs(out, needed)
     for name, array, shape, dtype in zip(
         Gradients._fields, outs, (x.shape, w.shape, problem.b_shape), types, strict=True
@@ -361,19 +360,15 @@ def conv2d_backward(
             check_out(array, shape, dtype, f"out of {name}")
     for array in outs:  # none of the results may change an input of the next
         dy, x, w = apart(dy, array), apart(x, array), apart(w, array)
-    if types[0] == types[1] == types[2]:  # what must be converted is converted once
-        dy, x, w = (readable(array, types[0], strided=True) for array in (dy, x, w))
+    if not problem.plane and types[0] == types[1] == types[2]:
+        return _layer_gradients(problem, x, w, dy, needed, outs, num_threads)
     dx = dw = db = None
     if "dx" in needed:
         dx = _input_gradient(problem, w, dy, outs[0], num_threads)
     if "dw" in needed:
-        dw = _weight_gradient(
-            problem._replace(dtype=TYPE_NAMES[types[1].char]), x, dy, outs[1], num_threads
-        )
+        dw = _weight_gradient(problem.of_type(types[1]), x, dy, outs[1], num_threads)
     if "db" in needed:
-        db = _bias_gradient(
-            problem._replace(dtype=TYPE_NAMES[types[2].char]), dy, outs[2], num_threads
-        )
+        db = _bias_gradient(problem.of_type(types[2]), dy, outs[2], num_threads)
     return Gradients(dx, dw, db)
 
 
@@ -464,6 +459,27 @@ def _plain_gradients(dy: Array, x: Array, w: Array, needed: tuple[str, ...]) -> 
     if (dw is None and "dw" in needed) or (db is None and "db" in needed):
         return None
     return Gradients(dx, dw, db)
+
+
+def _layer_gradients(
+    problem: Problem,
+    x: Array,
+    w: Array,
+    dy: Array,
+    needed: tuple[str, ...],
+    outs: Sequence[Array | None],
+    num_threads: int | None,
+) -> Gradients:
+    """The gradients of a layer whose arrays are of one type and apart from all results."""
+    dtype = np.dtype(problem.dtype)
+    x, w, dy = (readable(array, dtype, strided=True) for array in (x, w, dy))
+    shapes = problem.x_shape, problem.w_shape, problem.b_shape
+    results = [
+        Result(shape, dtype, out, strided=True) if name in needed else None
+        for name, shape, out in zip(Gradients._fields, shapes, outs, strict=True)
+    ]
+    layer.gradients(problem, x, w, dy, _threads(num_threads), *results)
+    return Gradients(*(None if result is None else result.array for result in results))
 
 
 def _input_gradient(

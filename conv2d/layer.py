@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .planar import fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
 Slices = tuple[slice, ...]
+Call = tuple[Any, ...]  # what `_door.layer` takes
 PIECE = 1 << 21  # elements that are copied at a time where rows are not contiguous
 
 
@@ -63,7 +65,11 @@ def _correlate(
     if not is_depthwise(problem, direction):
         plan = make_layer_plan(problem, direction, threads)
         where = groups, problem.stride, problem.dilation, top, left, mode
-        _door.layer(direction, x, w, y, b, where, plan)
+        call = x, w, y, b, where, plan
+        if direction == "forward":
+            _door.layer(*call)
+        else:
+            _door.layer_gradients(call, None, None)
         return
     if direction == "input":  # dX is Y of the reversed filters
         w, top, left = w[:, :, ::-1, ::-1], problem.a - 1 - top, problem.b - 1 - left
@@ -96,6 +102,50 @@ def _pieces(x: Array, y: Array) -> Iterator[tuple[slice, slice, slice]]:
 def _has_unit_rows(array: Array) -> bool:
     """Whether the elements of each row follow one another."""
     return array.strides[-1] == array.itemsize or array.shape[-1] == 1
+
+
+def gradients(
+    problem: Problem,
+    x: Array,
+    w: Array,
+    dy: Array,
+    threads: int,
+    dx: Result | None,
+    dw: Result | None,
+    db: Result | None,
+) -> None:
+    """dX, dW and db, those that are not None, in one call of the kernels where they can."""
+    calls: list[Call | None] = [None, None, None]
+    if dx is not None:
+        calls[0] = _input_call(problem, w, dy, threads, dx)
+        if calls[0] is None:
+            input_gradient(problem, w, dy, None, threads, dx)
+    if dw is not None:
+        calls[1] = _weight_call(problem, x, dy, threads, dw)
+        if calls[1] is None:
+            weight_gradient(problem, x, dy, threads, dw)
+    if db is not None:
+        calls[2] = _bias_call(problem, dy, threads)
+    if any(calls):
+        _door.layer_gradients(*calls)
+    if db is not None and calls[2] is not None:
+        _deliver_bias(calls[2], db)
+
+
+def _input_call(
+    problem: Problem, w: Array, dy: Array, threads: int, result: Result
+) -> Call | None:
+    """What the kernels are called with for dX, or None where that is not one call."""
+    if (
+        result.direct is None
+        or result.array.size == 0
+        or problem.mode != "zeros"
+        or is_depthwise(problem, "input")
+    ):
+        return None
+    where = problem.groups, problem.stride, problem.dilation, problem.top, problem.left, 0
+    plan = make_layer_plan(problem, "input", threads)
+    return _batch(result.direct), _batch(w), _batch(dy), None, where, plan
 
 
 def input_gradient(
@@ -155,28 +205,41 @@ def _input_part(
         )
 
 
+def _weight_call(
+    problem: Problem, x: Array, dy: Array, threads: int, result: Result
+) -> Call | None:
+    """What the kernels are called with for dW, or None where that is not one call."""
+    direct = result.direct
+    if direct is None or not direct.flags.c_contiguous or x.size == 0 or dy.size == 0:
+        return None
+    if is_depthwise(problem, "weight"):
+        return None
+    x, dy, dw = _batch(x), _batch(dy), _batch(direct)
+    if _is_matrix_product(problem):
+        return _call_of_pixels(problem, x, dy, threads, dw)
+    where = (
+        problem.groups, problem.stride, problem.dilation, problem.top, problem.left,
+        PADDING_MODES[problem.mode],
+    )  # fmt: skip
+    return x, dw, dy, None, where, make_layer_plan(problem, "weight", threads)
+
+
 def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> None:
     """dW from X and dY."""
     if x.size == 0 or dy.size == 0:
         result.array[...] = 0
         return
-    x, dy = _batch(x), _batch(dy)
-    direct = result.direct
-    if direct is not None and not direct.flags.c_contiguous:
-        direct = None
-    if direct is not None and _is_matrix_product(problem):
-        _weight_of_pixels(problem, x, dy, threads, _batch(direct))
+    call = _weight_call(problem, x, dy, threads, result)
+    if call is not None:
+        _door.layer_gradients(None, call, None)
         return
+    x, dy = _batch(x), _batch(dy)
     if is_depthwise(problem, "weight"):
         _weight_of_planes(problem, x, dy, threads, result)
         return
     plan = make_layer_plan(problem, "weight", threads)
     settings = problem.groups, problem.stride, problem.dilation
     top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
-    if direct is not None:
-        where = *settings, top, left, mode
-        _door.layer("weight", x, _batch(direct), dy, None, where, plan)
-        return
     for block in result.blocks():
         part = np.empty([s.stop - s.start for s in block], kernel_type(result.dtype))
         k, c, p, q = _slices(block)
@@ -184,15 +247,10 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
         for filters, channels, groups in _within_groups(problem, k, "filters"):
             if groups == 1:
                 channels = slice(channels.start + c.start, channels.start + c.stop)
-            _door.layer(
-                "weight",
-                x[:, channels],
-                _batch(part)[filters.start - k.start : filters.stop - k.start],
-                dy[:, filters],
-                None,
-                (groups, *settings[1:], *at, mode),
-                plan,
-            )
+            to = _batch(part)[filters.start - k.start : filters.stop - k.start]
+            where = groups, *settings[1:], *at, mode
+            call = x[:, channels], to, dy[:, filters], None, where, plan
+            _door.layer_gradients(None, call, None)
         result.write(block, part)
 
 
@@ -219,7 +277,7 @@ def _is_matrix_product(problem: Problem) -> bool:
     )
 
 
-def _weight_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Array) -> None:
+def _call_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Array) -> Call:
     """dW of filters of one tap: with X and dY in each other's place its rows need no transpose."""
     rows, columns = problem.y4[2:]
     down, right = problem.stride
@@ -235,17 +293,25 @@ def _weight_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: A
     )
     plan = make_layer_plan(swapped, "weight", threads)
     where = 1, (1, 1), (1, 1), 0, 0, 0
-    _door.layer("weight", dy, dw.swapaxes(0, 1), seen, None, where, plan)
+    return dy, dw.swapaxes(0, 1), seen, None, where, plan
 
 
 def bias_gradient(problem: Problem, dy: Array, threads: int, result: Result) -> None:
     """db from dY."""
+    call = _bias_call(problem, dy, threads)
+    _door.layer_gradients(None, None, call)
+    _deliver_bias(call, result)
+
+
+def _bias_call(problem: Problem, dy: Array, threads: int) -> Call:
+    """What the kernels are called with for db."""
     plan = make_layer_plan(problem, "weight", threads)
-    total = np.zeros((dy.shape[-3] if dy.ndim > 2 else 1, 1, 1, 1), dy.dtype)
-    if dy.size:
-        where = 1, (1, 1), (1, 1), 0, 0, 0
-        _door.layer("bias", _batch(dy), total, _batch(dy), None, where, plan)
-    result.write((), total.reshape(result.array.shape))
+    total = np.zeros((problem.filters, 1, 1, 1), dy.dtype)
+    return _batch(dy), total, _batch(dy), None, (1, (1, 1), (1, 1), 0, 0, 0), plan
+
+
+def _deliver_bias(call: Call, result: Result) -> None:
+    result.write((), call[1].reshape(result.array.shape))
 
 
 def _batch(array: Array) -> Array:

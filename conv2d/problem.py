@@ -117,6 +117,11 @@ class Problem(Settings):
         elements = math.prod(self.x4) + math.prod(self.w4) + math.prod(self.y4)
         return elements * np.dtype(self.dtype).itemsize
 
+    def of_type(self, dtype: np.dtype[Any]) -> Problem:
+        """The same with results of another type."""
+        name = TYPE_NAMES[dtype.char]
+        return self if name == self.dtype else self._replace(dtype=name)
+
     def __str__(self) -> str:
         """The name that tests and reports use, with what is unusual.
 

@@ -11,8 +11,8 @@ from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
 from kernels cimport (
-    AS_IT_IS, FFT, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8,
-    UINT16, ZEROS, Axis, Kernel, Kernels, Layer, LayerKernel, LayerKernels, Plane, PlaneSet, Tiling
+    AS_IT_IS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8, UINT16,
+    ZEROS, Axis, Backward, FFT, Kernel, Kernels, Layer, LayerKernels, Plane, PlaneSet, Tiling
 )
 
 cdef extern from *:
@@ -382,27 +382,61 @@ cdef void lay_axis(
     axis.before = before
 
 
+cdef inline double flops_of(const Layer *p) noexcept nogil:
+    return 2.0 * p.n * p.groups * p.k * p.c * p.rows.outputs * p.columns.outputs * (
+        p.rows.taps * p.columns.taps
+    )
+
+
 def layer(
-    str direction, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias, problem, plan
+    cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias, problem, plan
 ):
-    """One of X, W and Y, of rank 4 and any strides, from the other two; or the sums of Y into w.
+    """Y from X and W, all of rank 4 and of any strides.
 
     problem: groups, strides, dilations, padding above and on the left, padding mode.
     """
     cdef Layer p
-    cdef LayerKernel kernel
-    cdef const LayerKernels *table = layer_tables[element_of(x)]
     lay_layer(&p, x, w, y, bias, problem, plan)
-    if direction == "forward":
-        kernel = table.forward
-    elif direction == "input":
-        kernel = table.input
-    elif direction == "weight":
-        kernel = table.weight
-    else:
-        kernel = table.bias
-    run(<Work> kernel, &p, &p.threads, 2.0 * p.n * p.groups * p.k * p.c * p.rows.outputs
-        * p.columns.outputs * p.rows.taps * p.columns.taps)
+    run(<Work> layer_tables[element_of(x)].forward, &p, &p.threads, flops_of(&p))
+
+
+cdef struct Gradients:
+    Backward kernel
+    Layer layers[3]
+    bint wanted[3]
+    Py_ssize_t threads
+
+
+cdef int run_gradients(Gradients *g) noexcept nogil:
+    cdef int i
+    cdef const Layer *layers[3]
+    for i in range(3):
+        layers[i] = NULL
+        if g.wanted[i]:
+            layers[i] = &g.layers[i]
+            g.layers[i].threads = min(g.layers[i].threads, g.threads)
+    return g.kernel(layers[0], layers[1], layers[2])
+
+
+def layer_gradients(dx, dw, db):
+    """X from W and Y, W from X and Y, and the sums of Y into w, worked on together.
+
+    Each is None or what `layer` takes, all of one type.
+    """
+    cdef Gradients g
+    cdef double flops = 0
+    cdef int i
+    g.threads = 1
+    for i in range(3):
+        call = (dx, dw, db)[i]
+        g.wanted[i] = call is not None
+        if g.wanted[i]:
+            x, w, y, bias, problem, plan = call
+            lay_layer(&g.layers[i], x, w, y, bias, problem, plan)
+            g.kernel = layer_tables[element_of(x)].backward
+            g.threads = max(g.threads, g.layers[i].threads)
+            flops += flops_of(&g.layers[i])
+    run(<Work> run_gradients, &g, &g.threads, flops)
 
 
 # ---------------------------------------------------------------- the fast road

@@ -82,9 +82,9 @@ cdef struct Layer:
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts, bands, threads
 
 ctypedef int (*LayerKernel)(const Layer *) noexcept nogil  # 0, or -1 where memory ran out
+# The gradients of X, of W and (into w) of the bias; NULL for those that are not wanted.
+ctypedef int (*Backward)(const Layer *, const Layer *, const Layer *) noexcept nogil
 
 cdef struct LayerKernels:
-    LayerKernel forward  # Y from X and W
-    LayerKernel input    # X from W and Y: the gradient of X
-    LayerKernel weight   # W from X and Y: the gradient of W
-    LayerKernel bias     # the gradient of the bias from Y, into w
+    LayerKernel forward
+    Backward backward

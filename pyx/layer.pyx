@@ -52,8 +52,6 @@ include "layer_drivers.pxi"
 
 cdef LayerKernels KERNELS
 KERNELS.forward = forward
-KERNELS.input = input_gradient
-KERNELS.weight = weight_gradient
-KERNELS.bias = bias_gradient
+KERNELS.backward = backward
 
 kernels = PyCapsule_New(&KERNELS, "conv2d.layers", NULL)

@@ -40,7 +40,8 @@ cdef struct Columns:
     real *out
     Py_ssize_t o_n, o_c, o_row, rows, columns  # of the result
     Py_ssize_t top, left, stride
-    bint back  # taps are reversed
+    const real *w  # from the first tap on that is met
+    Py_ssize_t w_row, w_column
     bint spread  # the gradient of X at stride 2
     bint pair  # so narrow that two planes lie side by side in a vector
     Py_ssize_t lead, reach  # elements before and from there on that are read of a source row
@@ -425,10 +426,15 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.columns = p.columns.size if back else p.columns.outputs
     c.stride = p.rows.stride
     c.spread = back and c.stride == 2
-    c.back = back and c.stride == 1
+    c.w = job.w
+    c.w_row = job.w_row
+    c.w_column = job.w_column
     c.top = p.rows.before
     c.left = p.columns.before
-    if c.back:
+    if back and c.stride == 1:  # Y of the reversed filters
+        c.w += 2 * (c.w_row + c.w_column)
+        c.w_row = -c.w_row
+        c.w_column = -c.w_column
         c.top = 2 - c.top
         c.left = 2 - c.left
     c.lead = 1 - c.left if c.spread else c.left
@@ -496,7 +502,7 @@ cdef inline Walked walked(
         group = channel // job.m
         m = channel % job.m
     plane.plane = c.source + n * c.s_n + group * c.s_c
-    plane.taps = job.w + group * job.w_g + m * job.w_m
+    plane.taps = c.w + group * job.w_g + m * job.w_m
     plane.bias = 0 if job.bias == NULL else job.bias[channel * job.bias_step]
     plane.out = job.out + n * c.o_n + channel * c.o_c
     return plane
@@ -519,7 +525,7 @@ cdef void walk_plane(
     t.out_apart = two.out - one.out
     for k in range(SIDE):
         for j in range(SIDE):
-            tap = k * job.w_row + j * job.w_column
+            tap = k * c.w_row + j * c.w_column
             store(w, both(splat(one.taps[tap]), splat(two.taps[tap])))
             w += LANES
     store(w, both(splat(one.bias), splat(two.bias)))
@@ -563,27 +569,6 @@ cdef void walk_plane(
         u += t.count
 
 
-cdef int correlate_columns(const Job *job, const Layer *p, bint back) noexcept nogil:
-    cdef Columns c
-    cdef Py_ssize_t thread, planes = job.images * job.groups * job.m
-    cdef char *memory
-    cdef size_t masks
-    lay_columns(&c, job, p, back)
-    masks = aligned(c.strips * 3 * LANES * sizeof(real))
-    memory = <char *> malloc(masks + p.threads * c.bytes + 64)
-    if memory == NULL:
-        return -1
-    c.masks = <real *> align(memory)
-    lay_masks(&c)
-    for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
-        walk_planes(
-            &c, job, thread * planes // p.threads, (thread + 1) * planes // p.threads,
-            align(memory) + masks + thread * c.bytes,
-        )
-    free(memory)
-    return 0
-
-
 cdef void walk_planes(
     const Columns *c, const Job *job, Py_ssize_t first, Py_ssize_t last, char *memory
 ) noexcept nogil:
@@ -591,16 +576,11 @@ cdef void walk_planes(
     cdef Py_ssize_t item = first, channels = job.groups * job.m
     cdef Py_ssize_t n = first // channels, channel = first % channels
     cdef Walked one, two
-    cdef Job turned = job[0]
-    if c.back:
-        turned.w = job.w + 2 * (job.w_row + job.w_column)
-        turned.w_row = -job.w_row
-        turned.w_column = -job.w_column
     while item < last:
-        one = walked(c, &turned, n, channel)
+        one = walked(c, job, n, channel)
         two = one
         if c.pair and item + 1 < last and channel + 1 < channels:
-            two = walked(c, &turned, n, channel + 1)
+            two = walked(c, job, n, channel + 1)
             if both_within(
                 one.plane, two.plane - one.plane, c.height, c.s_row, c.lead, c.reach, c.low, c.high
             ):
@@ -608,7 +588,7 @@ cdef void walk_planes(
                 channel += 1
             else:
                 two = one
-        walk_plane(c, &turned, &one, &two, memory)
+        walk_plane(c, job, &one, &two, memory)
         item += 1
         channel += 1
         if channel == channels:
@@ -824,11 +804,12 @@ cdef void add_unit(
 
 
 cdef void weight_columns_item(
-    const WeightColumns *c, const Layer *p, Py_ssize_t item, bint two, total *sums, char *memory
+    const WeightColumns *c, const Layer *p, Py_ssize_t item, bint two, total *sums,
+    const Columns *columns, const Job *job, char *memory
 ) noexcept nogil:
     """Item: channel of X in its group, filter, band of all blocks of rows of all images.
 
-    Or `two` filters next to one another.
+    Or `two` filters next to one another. Planes of dX are made with the first block of their rows.
     """
     cdef Py_ssize_t filters = p.groups * p.k, m = item // p.c % filters, r = item % p.c, n, u, i, k
     cdef Py_ssize_t band = item // (p.c * filters), first, last, x_apart, y_apart
@@ -845,6 +826,9 @@ cdef void weight_columns_item(
         u = i % c.blocks * p.band
         x = <const real *> p.x + n * p.x_n + (m // p.k * p.c + r) * p.x_c
         y = <const real *> p.y + n * p.y_n + m * p.y_k
+        if columns != NULL and u == 0:
+            k = n * filters + m
+            walk_planes(columns, job, k, k + (2 if two else 1), memory + c.bytes)
         if two and both_within(
             x, x_apart, p.rows.size, p.x_row, p.columns.before, c.x_reach, c.x_low, c.x_high
         ) and both_within(
@@ -875,37 +859,14 @@ cdef void weight_of_columns(
                 exact_weight(p, m, r, k // SIDE, k % SIDE)
 
 
-cdef int weight_columns(const Layer *p) noexcept nogil:
-    cdef WeightColumns c
-    cdef Py_ssize_t item, thread, items = p.c * p.groups * p.k * p.bands
-    cdef size_t sums = aligned(items * SIDE * SIDE * sizeof(total)), masks
-    cdef char *memory
-    lay_weight_columns(&c, p)
-    masks = aligned(c.vectors * (SIDE + 1) * LANES * sizeof(real))
-    memory = <char *> malloc(64 + sums + masks + p.threads * c.bytes)
-    if memory == NULL:
-        return -1
-    c.masks = <real *> (align(memory) + sums)
-    lay_weight_masks(&c, p)
-    for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
-        weight_columns_items(
-            &c, p, thread * items // p.threads, (thread + 1) * items // p.threads,
-            <total *> align(memory), align(memory) + sums + masks + thread * c.bytes,
-        )
-    for item in prange(p.groups * p.k, num_threads=<int> p.threads, schedule="static"):
-        weight_of_columns(p, item, <const total *> align(memory))
-    free(memory)
-    return 0
-
-
 cdef void weight_columns_items(
     const WeightColumns *c, const Layer *p, Py_ssize_t first, Py_ssize_t last, total *sums,
-    char *memory
+    const Columns *columns, const Job *job, char *memory
 ) noexcept nogil:
-    """Items first to last."""
+    """Items first to last, and in passing dX of the planes of Y that they see, unless NULL."""
     cdef Py_ssize_t item = first, filters = p.groups * p.k
     cdef bint two
     while item < last:
         two = c.pair and p.c == 1 and item + 1 < last and item % filters + 1 < filters and p.y_k != 0
-        weight_columns_item(c, p, item, two, sums + item * SIDE * SIDE, memory)
+        weight_columns_item(c, p, item, two, sums + item * SIDE * SIDE, columns, job, memory)
         item += 2 if two else 1

@@ -35,7 +35,8 @@ cdef struct Job:
     Walk *columns
     Py_ssize_t row_walks, column_walks, bands, strips
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts
-    Py_ssize_t panel_elements, vectors, sum_elements, bytes  # of one thread
+    Py_ssize_t panel_elements, vectors, sum_elements  # of one thread
+    Py_ssize_t at_once  # images whose filters are transposed once (layer_filters.pxi)
 
 
 cdef struct Block:

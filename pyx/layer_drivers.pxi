@@ -1,5 +1,5 @@
-# Y and the gradient of X: which side of a layer is what in the formula of layer_correlate.pxi, and
-# who works on which items
+# The calls: which side of a layer is what in the formulas, what is cut into which items of work, and
+# who works on them. One call makes one result; those of one layer can be worked on together.
 
 cdef Py_ssize_t walk_axis(
     const Axis *axis, bint back, Walk *walks, Py_ssize_t *table
@@ -41,7 +41,7 @@ cdef Py_ssize_t span(
     return most
 
 
-cdef void measure(Job *job) noexcept nogil:
+cdef Py_ssize_t measure(Job *job) noexcept nogil:
     """Memory of one thread."""
     cdef Py_ssize_t wide = span(job.columns, job.column_walks, job.tap_columns, job.strip, False)
     cdef Py_ssize_t rows = span(job.rows, job.row_walks, job.tap_rows, job.band, True)
@@ -62,22 +62,89 @@ cdef void measure(Job *job) noexcept nogil:
     job.sum_elements = 0
     if reductions > 1:
         job.sum_elements = parts_in(parts_in(job.m, MR), job.parts) * MR * job.vectors * LANES
-    job.bytes = aligned(
+    return aligned(
         2 * (job.vectors + taps) * sizeof(Py_ssize_t) + 64
         + sizeof(real) * (MR * NV * LANES + job.panel_elements + job.sum_elements + LANES)
     )
 
 
-cdef int correlate(Job *job, const Layer *p, bint back) noexcept nogil:
+cdef struct Call
+
+
+ctypedef void (*Make)(const Call *, Py_ssize_t, char *) noexcept nogil
+
+
+cdef struct Call:
+    Layer p
+    Job job
+    Lanes lanes
+    Columns columns
+    WeightColumns weight_columns
+    bint back  # the gradient of X
+    const Call *beside  # another that the items of this one make in passing
+    char *memory  # of all threads: walks, masks, sums
+    char *sums
+    int not_finite
+    Make make  # an item, in the memory of a thread
+    Py_ssize_t items
+    Py_ssize_t bytes  # of that memory
+
+
+# ---------------------------------------------------------------- Y and the gradient of X
+
+
+cdef void item_of_positions(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    correlate_item(&c.job, item, memory)
+
+
+cdef void item_of_filters(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    filters_item(&c.job, item, memory)
+
+
+cdef void item_of_lanes(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    make_pixels(&c.lanes, item, memory)
+
+
+cdef void item_of_columns(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    cdef Py_ssize_t planes = c.job.images * c.job.groups * c.job.m
+    walk_planes(
+        &c.columns, &c.job, item * planes // c.items, (item + 1) * planes // c.items, memory
+    )
+
+
+cdef Py_ssize_t items_of_planes(Py_ssize_t planes, Py_ssize_t elements) noexcept nogil:
+    """Items that are worth taking one by one, of planes of so many elements."""
+    return parts_in(planes, min(max(8192 // max(elements, 1), 1), planes))
+
+
+cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
+    """Lay out Y, or the gradient of X."""
+    cdef Job *job = &c.job
     cdef Py_ssize_t lattices = (p.rows.stride + p.columns.stride) if back else 2
-    cdef Py_ssize_t tables = 2 * (p.rows.taps + p.columns.taps)
-    cdef Py_ssize_t item, items
-    cdef int failed
-    cdef char *scratch
-    cdef char *memory = <char *> malloc(lattices * sizeof(Walk) + tables * sizeof(Py_ssize_t))
-    if memory == NULL:
+    cdef size_t walks, masks = 0
+    c.p = p[0]
+    c.back = back
+    c.beside = NULL
+    describe(job, p, back)
+    if p.lanes_of == COLUMNS:
+        job.band = p.band
+        lay_columns(&c.columns, job, p, back)
+        masks = c.columns.strips * 3 * LANES * sizeof(real)
+        lattices = 0
+    walks = lattices * sizeof(Walk) + 2 * (p.rows.taps + p.columns.taps) * sizeof(Py_ssize_t)
+    c.memory = <char *> malloc(walks + masks + 64)
+    if c.memory == NULL:
         return -1
-    job.rows = <Walk *> memory
+    if p.lanes_of == COLUMNS:
+        c.columns.masks = <real *> align(c.memory)
+        lay_masks(&c.columns)
+        c.make = item_of_columns
+        c.bytes = c.columns.bytes
+        c.items = items_of_planes(
+            job.images * job.groups * job.m, c.columns.rows * c.columns.columns
+        )
+        return 0
+    job.rows = <Walk *> c.memory
     job.columns = job.rows + (p.rows.stride if back else 1)
     job.row_walks = walk_axis(
         &p.rows, back, job.rows, <Py_ssize_t *> (job.rows + lattices)
@@ -93,94 +160,252 @@ cdef int correlate(Job *job, const Layer *p, bint back) noexcept nogil:
     job.tap_rows = min(p.tap_rows, p.rows.taps)
     job.tap_columns = min(p.tap_columns, p.columns.taps)
     job.parts = p.parts
-    job.groups = p.groups
-    job.images = p.n
-    if p.lanes_of != POSITIONS:
-        if p.lanes_of == PLANES:
-            failed = correlate_lanes(job, p)
-        elif p.lanes_of == FILTERS:
-            failed = correlate_filters(job, p)
-        else:
-            failed = correlate_columns(job, p, back)
-        free(memory)
-        return failed
-    measure(job)
-    scratch = <char *> malloc(p.threads * job.bytes + 64)
-    if scratch == NULL:
-        free(memory)
-        return -1
-    items = (
-        job.images * job.groups * job.bands * job.strips * job.row_walks * job.column_walks
-        * job.parts
-    )
-    if p.threads == 1:
-        for item in range(items):
-            correlate_item(job, item, align(scratch))
+    if p.lanes_of == PLANES:
+        lay_lanes(&c.lanes, job, p)
+        c.make = item_of_lanes
+        c.bytes = c.lanes.bytes
+        c.items = job.images * c.lanes.blocks * job.bands
+    elif p.lanes_of == FILTERS:
+        measure_filters(job, p, &c.items, &c.bytes)
+        c.make = item_of_filters
     else:
-        for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
-            correlate_item(job, item, align(scratch) + threadid() * job.bytes)
-    free(scratch)
+        c.make = item_of_positions
+        c.bytes = measure(job)
+        c.items = (
+            job.images * job.groups * job.bands * job.strips * job.row_walks * job.column_walks
+            * job.parts
+        )
+    return 0
+
+
+cdef void describe(Job *job, const Layer *p, bint back) noexcept nogil:
+    """The formula of layer_correlate.pxi for Y, or for the gradient of X."""
+    job.w = <const real *> p.w
+    job.w_g = p.k * p.w_k
+    job.w_row = p.w_row
+    job.w_column = p.w_col
+    job.bias = <const real *> p.bias
+    job.bias_step = p.bias_step
+    job.images = p.n
+    job.groups = p.groups
+    if back:
+        job.source = <const real *> p.y
+        job.s_n = p.y_n
+        job.s_r = p.y_k
+        job.s_row = p.y_row
+        job.s_column = p.y_col
+        job.height = p.rows.outputs
+        job.width = p.columns.outputs
+        job.out = <real *> p.x
+        job.o_n = p.x_n
+        job.o_m = p.x_c
+        job.o_row = p.x_row
+        job.o_column = p.x_col
+        job.w_m = p.w_c
+        job.w_r = p.w_k
+        job.r = p.k
+        job.m = p.c
+        job.mode = ZEROS
+    else:
+        job.source = <const real *> p.x
+        job.s_n = p.x_n
+        job.s_r = p.x_c
+        job.s_row = p.x_row
+        job.s_column = p.x_col
+        job.height = p.rows.size
+        job.width = p.columns.size
+        job.out = <real *> p.y
+        job.o_n = p.y_n
+        job.o_m = p.y_k
+        job.o_row = p.y_row
+        job.o_column = p.y_col
+        job.w_m = p.w_k
+        job.w_r = p.w_c
+        job.r = p.c
+        job.m = p.k
+        job.mode = p.mode
+
+
+cdef void end_correlation(Call *c) noexcept nogil:
+    exactly(&c.p, c.back)
+    free(c.memory)
+
+
+# ---------------------------------------------------------------- the gradient of W
+
+
+cdef void item_of_weights(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    weight_item(&c.p, item, memory)
+
+
+cdef void item_of_weight_lanes(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    weight_pixels_item(&c.p, item, <total *> c.sums, memory)
+
+
+cdef void item_of_weight_columns(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    cdef Py_ssize_t pairs = c.p.c * c.p.groups * c.p.k * c.p.bands
+    weight_columns_items(
+        &c.weight_columns, &c.p, item * pairs // c.items, (item + 1) * pairs // c.items,
+        <total *> c.sums, &c.beside.columns if c.beside != NULL else NULL,
+        &c.beside.job if c.beside != NULL else NULL, memory,
+    )
+
+
+cdef int begin_weight(Call *c, const Layer *layer) noexcept nogil:
+    """Lay out the gradient of W."""
+    cdef Layer *p = &c.p
+    cdef Py_ssize_t pairs
+    cdef size_t masks = 0, sums = 0, bytes
+    c.p = layer[0]
+    c.beside = NULL
+    c.not_finite = False
+    p.band = min(p.band, p.rows.outputs)
+    p.strip = min(p.strip, p.columns.outputs)
+    p.tap_rows = min(p.tap_rows, p.rows.taps)
+    p.tap_columns = min(p.tap_columns, p.columns.taps)
+    if p.lanes_of == PLANES:
+        lay_weight_lanes(p, &c.items, &sums, &bytes)
+        c.make = item_of_weight_lanes
+    elif p.lanes_of == COLUMNS:
+        lay_weight_columns(&c.weight_columns, p)
+        masks = aligned(c.weight_columns.vectors * (SIDE + 1) * LANES * sizeof(real))
+        pairs = p.c * p.groups * p.k * p.bands
+        sums = aligned(pairs * SIDE * SIDE * sizeof(total))
+        bytes = c.weight_columns.bytes
+        c.items = items_of_planes(
+            pairs, p.rows.outputs * p.columns.outputs * max(p.n // p.bands, <Py_ssize_t> 1)
+        )
+        c.make = item_of_weight_columns
+    else:
+        bytes = weight_bytes(p)
+        if p.bands > 1:
+            sums = aligned(
+                p.bands * p.groups * p.k * p.c * p.rows.taps * p.columns.taps * sizeof(real)
+            )
+        c.items = (
+            p.bands * p.groups * parts_in(p.rows.taps, p.tap_rows)
+            * parts_in(p.columns.taps, p.tap_columns) * p.parts * parts_in(p.c, p.depth)
+        )
+        c.make = item_of_weights
+    c.bytes = bytes
+    c.memory = <char *> malloc(sums + masks + 64)
+    if c.memory == NULL:
+        return -1
+    c.sums = align(c.memory)
+    p.partial = c.sums
+    p.not_finite = &c.not_finite
+    if p.lanes_of == COLUMNS:
+        c.weight_columns.masks = <real *> (c.sums + sums)
+        lay_weight_masks(&c.weight_columns, p)
+    return 0
+
+
+cdef void end_weight(Call *c) noexcept nogil:
+    """W from all sums."""
+    cdef const Layer *p = &c.p
+    cdef Py_ssize_t i, size = p.groups * p.k * p.c * p.rows.taps * p.columns.taps
+    cdef int threads = <int> p.threads
+    if p.lanes_of == PLANES:
+        for i in prange(p.groups * p.k, num_threads=threads, schedule="static"):
+            weight_of_lane(p, i, <const total *> c.sums)
+    elif p.lanes_of == COLUMNS:
+        for i in prange(p.groups * p.k, num_threads=threads, schedule="static"):
+            weight_of_columns(p, i, <const total *> c.sums)
+    else:
+        if p.bands > 1:
+            for i in prange(p.threads, num_threads=threads, schedule="static"):
+                add_bands(p, i * size // p.threads, (i + 1) * size // p.threads, size)
+        if c.not_finite:
+            exact_weights(p)
+    free(c.memory)
+
+
+# ---------------------------------------------------------------- the gradient of the bias
+
+
+cdef void item_of_bias(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    channel_sum(&c.p, item)
+
+
+cdef void begin_bias(Call *c, const Layer *p) noexcept nogil:
+    c.p = p[0]
+    c.make = item_of_bias
+    c.items = p.groups * p.k
+    c.bytes = 0
+
+
+# ---------------------------------------------------------------- all of them
+
+
+cdef void make_item(
+    const Call *calls, int count, Py_ssize_t item, char *memory
+) noexcept nogil:
+    cdef int i = 0
+    while i < count - 1 and item >= calls[i].items:
+        item -= calls[i].items
+        i += 1
+    calls[i].make(&calls[i], item, memory)
+
+
+cdef int run(const Call *calls, int count) noexcept nogil:
+    """Make all items of a few calls, shared among the threads of the one that has most."""
+    cdef Py_ssize_t item, items = 0, bytes = 0, threads = 1
+    cdef char *memory
+    cdef int i
+    for i in range(count):
+        items += calls[i].items
+        bytes = max(bytes, calls[i].bytes)
+        threads = max(threads, calls[i].p.threads)
+    memory = <char *> malloc(threads * bytes + 64)
+    if memory == NULL:
+        return -1
+    if threads == 1:
+        for item in range(items):
+            make_item(calls, count, item, align(memory))
+    else:
+        for item in prange(items, num_threads=<int> threads, schedule="dynamic"):
+            make_item(calls, count, item, align(memory) + threadid() * bytes)
     free(memory)
     return 0
 
 
 cdef int forward(const Layer *p) noexcept nogil:
-    cdef Job job
-    job.source = <const real *> p.x
-    job.s_n = p.x_n
-    job.s_r = p.x_c
-    job.s_row = p.x_row
-    job.s_column = p.x_col
-    job.height = p.rows.size
-    job.width = p.columns.size
-    job.out = <real *> p.y
-    job.o_n = p.y_n
-    job.o_m = p.y_k
-    job.o_row = p.y_row
-    job.o_column = p.y_col
-    job.w = <const real *> p.w
-    job.w_g = p.k * p.w_k
-    job.w_m = p.w_k
-    job.w_r = p.w_c
-    job.w_row = p.w_row
-    job.w_column = p.w_col
-    job.bias = <const real *> p.bias
-    job.bias_step = p.bias_step
-    job.r = p.c
-    job.m = p.k
-    job.mode = p.mode
-    if correlate(&job, p, False):
-        return -1
-    exactly(p, False)
-    return 0
+    cdef Call c
+    cdef int failed = begin_correlation(&c, p, False)
+    if not failed:
+        failed = run(&c, 1)
+        end_correlation(&c)
+    return failed
 
 
-cdef int input_gradient(const Layer *p) noexcept nogil:
-    cdef Job job
-    job.source = <const real *> p.y
-    job.s_n = p.y_n
-    job.s_r = p.y_k
-    job.s_row = p.y_row
-    job.s_column = p.y_col
-    job.height = p.rows.outputs
-    job.width = p.columns.outputs
-    job.out = <real *> p.x
-    job.o_n = p.x_n
-    job.o_m = p.x_c
-    job.o_row = p.x_row
-    job.o_column = p.x_col
-    job.w = <const real *> p.w
-    job.w_g = p.k * p.w_k
-    job.w_m = p.w_c
-    job.w_r = p.w_k
-    job.w_row = p.w_row
-    job.w_column = p.w_col
-    job.bias = <const real *> p.bias
-    job.bias_step = p.bias_step
-    job.r = p.k
-    job.m = p.c
-    job.mode = ZEROS
-    if correlate(&job, p, True):
-        return -1
-    exactly(p, True)
-    return 0
+cdef int backward(const Layer *x, const Layer *w, const Layer *b) noexcept nogil:
+    """The gradients of X, of W and of the bias; those that are NULL are not wanted."""
+    cdef Call calls[3]
+    cdef int count = 0, failed = 0, i
+    cdef Call *of_x = NULL
+    cdef Call *of_w = NULL
+    if x != NULL:
+        failed = begin_correlation(&calls[0], x, True)
+        if failed:
+            return failed
+        of_x = &calls[0]
+        count = 1
+    if w != NULL:
+        failed = begin_weight(&calls[count], w)
+        if not failed:
+            of_w = &calls[count]
+            count += 1
+    if b != NULL and not failed:
+        begin_bias(&calls[count], b)
+        count += 1
+    if of_x != NULL and of_w != NULL and x.lanes_of == w.lanes_of == COLUMNS:
+        of_w.beside = of_x  # each plane of Y is read once
+        of_w.bytes += of_x.bytes
+        of_x.items = 0
+    if not failed:
+        failed = run(calls, count)
+    if of_x != NULL:
+        end_correlation(of_x)
+    if of_w != NULL:
+        end_weight(of_w)
+    return failed

@@ -170,7 +170,7 @@ cdef void make_filters(
 
 
 cdef void filters_item(
-    const Job *job, Py_ssize_t item, Py_ssize_t at_once, char *memory
+    const Job *job, Py_ssize_t item, char *memory
 ) noexcept nogil:
     """Item: lattice, part of the blocks of m, group, a few images."""
     cdef Filters f
@@ -184,8 +184,8 @@ cdef void filters_item(
     part = item % job.parts
     item //= job.parts
     group = item % job.groups
-    n = item // job.groups * at_once
-    images = min(job.images - n, at_once)
+    n = item // job.groups * job.at_once
+    images = min(job.images - n, job.at_once)
     b.u = 0
     b.v = 0
     b.width = b.columns.count
@@ -201,7 +201,7 @@ cdef void filters_item(
     f.along = f.across + room
     b.buffer = <real *> align(<char *> (f.along + room))
     b.sums = b.buffer + NV * LANES
-    f.transposed = b.sums + at_once * job.vectors * LANES
+    f.transposed = b.sums + job.at_once * job.vectors * LANES
     b.panel = f.transposed + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
     lay_filters(job, &f)
     seen = show_images(job, &f, n, images, group, &step)
@@ -216,9 +216,11 @@ cdef inline Py_ssize_t tables_of(const Job *job) noexcept nogil:
     return max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
 
 
-cdef int correlate_filters(Job *job, const Layer *p) noexcept nogil:
-    cdef Py_ssize_t item, items, at_once, panel, bytes
-    cdef char *scratch
+cdef void measure_filters(
+    Job *job, const Layer *p, Py_ssize_t *items, Py_ssize_t *bytes
+) noexcept nogil:
+    """The items of a call, and the memory of a thread."""
+    cdef Py_ssize_t at_once, panel
     job.band = job.rows[0].count
     job.strip = job.columns[0].count
     job.vectors = job.band * job.strip * NV
@@ -227,26 +229,16 @@ cdef int correlate_filters(Job *job, const Layer *p) noexcept nogil:
     )
     at_once = PANELS // max(panel * <Py_ssize_t> sizeof(real), <Py_ssize_t> 1)
     at_once = max(min(min(at_once, job.images), <Py_ssize_t> IMAGES), <Py_ssize_t> 1)
-    bytes = aligned(
+    bytes[0] = aligned(
         4 * tables_of(job) * sizeof(Py_ssize_t) + 64 + sizeof(real) * (
             LANES * (NV + at_once * job.vectors) + at_once * panel
             + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
             + span(job.columns, job.column_walks, job.tap_columns, job.strip, False) + 4 * LANES
         )
     )
-    scratch = <char *> malloc(p.threads * bytes + 64)
-    if scratch == NULL:
-        return -1
-    items = parts_in(job.images, at_once) * job.groups * job.row_walks * job.column_walks
+    items[0] = parts_in(job.images, at_once) * job.groups * job.row_walks * job.column_walks
     job.parts = min(
-        parts_in(4 * p.threads, items) if p.threads > 1 else 1, parts_in(job.m, NV * LANES)
+        parts_in(4 * p.threads, items[0]) if p.threads > 1 else 1, parts_in(job.m, NV * LANES)
     )
-    items *= job.parts
-    if p.threads == 1:
-        for item in range(items):
-            filters_item(job, item, at_once, align(scratch))
-    else:
-        for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
-            filters_item(job, item, at_once, align(scratch) + threadid() * bytes)
-    free(scratch)
-    return 0
+    items[0] *= job.parts
+    job.at_once = at_once

@@ -328,22 +328,3 @@ cdef void make_pixels(const Lanes *l, Py_ssize_t item, char *memory) noexcept no
         job.o_column, sums, LANES, below - k, l.width,
         min(job.groups * job.m - channel, <Py_ssize_t> LANES),
     )
-
-
-cdef int correlate_lanes(const Job *job, const Layer *p) noexcept nogil:
-    cdef Lanes l
-    cdef Py_ssize_t item, items
-    cdef char *scratch
-    lay_lanes(&l, job, p)
-    scratch = <char *> malloc(p.threads * l.bytes + 64)
-    if scratch == NULL:
-        return -1
-    items = job.images * l.blocks * job.bands
-    if p.threads == 1:
-        for item in range(items):
-            make_pixels(&l, item, align(scratch))
-    else:
-        for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
-            make_pixels(&l, item, align(scratch) + threadid() * l.bytes)
-    free(scratch)
-    return 0

@@ -193,21 +193,12 @@ cdef void weight_of_lane(const Layer *p, Py_ssize_t m, const total *sums) noexce
                 exact_weight(p, m, 0, k, q)
 
 
-cdef int weight_lanes(const Layer *p) noexcept nogil:
-    cdef Py_ssize_t taps = p.rows.taps * p.columns.taps, filters = p.groups * p.k, item
-    cdef Py_ssize_t items = parts_in(filters, LANES) * p.bands
-    cdef size_t sums = aligned(items * taps * LANES * sizeof(total))
-    cdef size_t bytes = aligned(sizeof(real) * LANES * (
+cdef void lay_weight_lanes(
+    const Layer *p, Py_ssize_t *items, size_t *sums, size_t *bytes
+) noexcept nogil:
+    """The items of a call, the memory of all their sums, and that of a thread."""
+    items[0] = parts_in(p.groups * p.k, LANES) * p.bands
+    sums[0] = aligned(items[0] * p.rows.taps * p.columns.taps * LANES * sizeof(total))
+    bytes[0] = aligned(sizeof(real) * LANES * (
         LANES + picture_height(p, p.band) * picture_width(p) + p.band * p.columns.outputs
     ))
-    cdef char *memory = <char *> malloc(64 + sums + p.threads * bytes)
-    if memory == NULL:
-        return -1
-    for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
-        weight_pixels_item(
-            p, item, <total *> align(memory), align(memory) + sums + threadid() * bytes
-        )
-    for item in prange(filters, num_threads=<int> p.threads, schedule="static"):
-        weight_of_lane(p, item, <const total *> align(memory))
-    free(memory)
-    return 0

@@ -308,49 +308,6 @@ cdef void add_bands(
             w[i] += part[i]
 
 
-cdef int weight_gradient(const Layer *layer) noexcept nogil:
-    cdef Layer p = layer[0]
-    cdef Py_ssize_t item, items, size = p.groups * p.k * p.c * p.rows.taps * p.columns.taps
-    cdef int not_finite = False
-    cdef size_t bytes, partial = 0
-    cdef char *memory
-    cdef char *scratch
-    p.band = min(p.band, p.rows.outputs)
-    p.strip = min(p.strip, p.columns.outputs)
-    p.tap_rows = min(p.tap_rows, p.rows.taps)
-    p.tap_columns = min(p.tap_columns, p.columns.taps)
-    if p.lanes_of == PLANES:
-        return weight_lanes(&p)
-    if p.lanes_of == COLUMNS:
-        return weight_columns(&p)
-    bytes = weight_bytes(&p)
-    if p.bands > 1:
-        partial = aligned(p.bands * size * sizeof(real))
-    memory = <char *> malloc(p.threads * bytes + partial + 64)
-    if memory == NULL:
-        return -1
-    p.partial = align(memory)
-    p.not_finite = &not_finite
-    scratch = align(memory) + partial
-    items = (
-        p.bands * p.groups * parts_in(p.rows.taps, p.tap_rows)
-        * parts_in(p.columns.taps, p.tap_columns) * p.parts * parts_in(p.c, p.depth)
-    )
-    if p.threads == 1:
-        for item in range(items):
-            weight_item(&p, item, scratch)
-    else:
-        for item in prange(items, num_threads=<int> p.threads, schedule="dynamic"):
-            weight_item(&p, item, scratch + threadid() * bytes)
-    if p.bands > 1:
-        for item in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
-            add_bands(&p, item * size // p.threads, (item + 1) * size // p.threads, size)
-    free(memory)
-    if not_finite:
-        exact_weights(&p)
-    return 0
-
-
 cdef total plane_sum(
     const real *y, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t columns, Py_ssize_t element
 ) noexcept nogil:
@@ -384,10 +341,3 @@ cdef void channel_sum(const Layer *p, Py_ssize_t m) noexcept nogil:
     for n in range(p.n):
         s += plane_sum(y + n * p.y_n, p.rows.outputs, p.y_row, p.columns.outputs, p.y_col)
     (<real *> p.w)[m * p.w_k] = <real> s
-
-
-cdef int bias_gradient(const Layer *p) noexcept nogil:
-    cdef Py_ssize_t m
-    for m in prange(p.groups * p.k, num_threads=<int> p.threads, schedule="static"):
-        channel_sum(p, m)
-    return 0
