@@ -36,9 +36,9 @@ cdef struct Columns:
     # What the items of one call share.
     const Layer *p
     const real *source
-    Py_ssize_t s_n, s_c, s_row, height, width
+    Py_ssize_t s_n, s_c, s_row, s_column, height, width
     real *out
-    Py_ssize_t o_n, o_c, o_row, rows, columns  # of the result
+    Py_ssize_t o_n, o_c, o_row, o_column, rows, columns  # of the result
     Py_ssize_t top, left, stride
     const real *w  # from the first tap on that is met
     Py_ssize_t w_row, w_column
@@ -67,15 +67,24 @@ cdef void memory_of(
     )
 
 
+cdef inline bint scattered(Py_ssize_t pitch, Py_ssize_t element, Py_ssize_t width) noexcept nogil:
+    """Whether the rows of a plane are no runs of memory, one after the other."""
+    return element != 1 or pitch < width
+
+
 cdef void point_down(
     const real **rows, Py_ssize_t first, Py_ssize_t count, const real *plane, Py_ssize_t height,
-    Py_ssize_t pitch, Py_ssize_t width, Py_ssize_t lead, Py_ssize_t reach, const real *low,
-    const real *high, real *spare
+    Py_ssize_t pitch, Py_ssize_t element, Py_ssize_t width, Py_ssize_t lead, Py_ssize_t reach,
+    const real *low, const real *high, real *spare
 ) noexcept nogil:
-    """rows[i] = row first + i of a plane, `lead` elements early; near the end of memory a copy."""
+    """rows[i] = row first + i of a plane, `lead` elements early; near the end of memory a copy.
+
+    Of rows that do not lie as kernels read them all are copies.
+    """
     cdef Py_ssize_t i, top = min(max(-first, <Py_ssize_t> 0), count)
     cdef Py_ssize_t bottom = max(min(height - first, count), top)
     cdef const real *row = plane + first * pitch - lead
+    cdef Py_ssize_t k, taken = min(width, reach - lead)
     for i in range(top):
         rows[i] = NULL
     for i in range(top, bottom):
@@ -83,10 +92,22 @@ cdef void point_down(
     for i in range(bottom, count):
         rows[i] = NULL
     i = top
+    if scattered(pitch, element, width):
+        while i < bottom:
+            for k in range(lead):
+                spare[k] = 0
+            for k in range(taken):
+                spare[lead + k] = plane[(first + i) * pitch + k * element]
+            for k in range(lead + taken, reach):
+                spare[k] = 0
+            rows[i] = spare
+            spare += reach
+            i += 1
+        return
     while i < bottom:
         if rows[i] < low or rows[i] + reach > high:
             memset(spare, 0, reach * sizeof(real))
-            memcpy(spare + lead, rows[i] + lead, min(width, reach - lead) * sizeof(real))
+            memcpy(spare + lead, rows[i] + lead, taken * sizeof(real))
             rows[i] = spare
             spare += reach
         elif row + (bottom - 1) * pitch + reach <= high:
@@ -95,12 +116,16 @@ cdef void point_down(
 
 
 cdef inline bint both_within(
-    const real *plane, Py_ssize_t apart, Py_ssize_t rows, Py_ssize_t row, Py_ssize_t lead,
-    Py_ssize_t reach, const real *low, const real *high
+    const real *plane, Py_ssize_t apart, Py_ssize_t rows, Py_ssize_t row, Py_ssize_t element,
+    Py_ssize_t width, Py_ssize_t lead, Py_ssize_t reach, const real *low, const real *high
 ) noexcept nogil:
-    """Whether all that is read of two planes lies in the memory of all."""
+    """Whether all that is read of two planes lies in the memory of all, where it is read."""
     cdef Py_ssize_t first = min(apart, <Py_ssize_t> 0), last = max(apart, <Py_ssize_t> 0)
-    return plane + first - lead >= low and plane + last - lead + (rows - 1) * row + reach <= high
+    return (
+        not scattered(row, element, width)
+        and plane + first - lead >= low
+        and plane + last - lead + (rows - 1) * row + reach <= high
+    )
 
 
 # ---------------------------------------------------------------- Y
@@ -416,12 +441,14 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.s_n = job.s_n
     c.s_c = job.s_r
     c.s_row = job.s_row
+    c.s_column = job.s_column
     c.height = job.height
     c.width = job.width
     c.out = job.out
     c.o_n = job.o_n
     c.o_c = job.o_m
     c.o_row = job.o_row
+    c.o_column = job.o_column
     c.rows = p.rows.size if back else p.rows.outputs
     c.columns = p.columns.size if back else p.columns.outputs
     c.stride = p.rows.stride
@@ -450,13 +477,17 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
     c.spoilt = c.vectors * c.each - c.columns
     c.whole = c.rows
-    if c.spoilt > 0:
+    if c.o_column != 1:
+        c.whole = 0
+    elif c.spoilt > 0:
         c.whole = c.rows - parts_in(c.spoilt, c.columns) if c.o_row == c.columns else 0
     memory_of(
         c.source, job.images, c.s_n, p.groups, c.s_c, c.height, c.s_row, c.width, &c.low, &c.high,
     )
     c.met = job.band * (1 if c.spread else c.stride) + 4
-    c.spare = min(c.reach // max(c.width, <Py_ssize_t> 1) + 3, c.met)
+    c.spare = c.met
+    if not scattered(c.s_row, c.s_column, c.width):
+        c.spare = min(c.reach // max(c.width, <Py_ssize_t> 1) + 3, c.met)
     c.bytes = aligned(
         aligned(c.met * sizeof(void *))
         + sizeof(real) * ((SIDE * SIDE + 1 + WIDE * job.band) * LANES + c.spare * c.reach)
@@ -508,12 +539,24 @@ cdef inline Walked walked(
     return plane
 
 
+cdef inline void put_apart(
+    real *to, Py_ssize_t element, const real *row, Py_ssize_t count
+) noexcept nogil:
+    cdef Py_ssize_t k
+    if element == 1:
+        memcpy(to, row, count * sizeof(real))
+    else:
+        for k in range(count):
+            to[k * element] = row[k]
+
+
 cdef void walk_plane(
     const Columns *c, const Job *job, const Walked *one, const Walked *two, char *memory
 ) noexcept nogil:
     """A plane of the result, or a pair; `two` may be `one`."""
     cdef Strip t
     cdef Py_ssize_t u, k, j, strip, first, vectors, met, seen, tap
+    cdef const real *bounce
     cdef real *w = <real *> (memory + aligned(c.met * sizeof(void *)))
     cdef real *spare = w + (SIDE * SIDE + 1 + WIDE * job.band) * LANES
     t.once = 1
@@ -542,8 +585,8 @@ cdef void walk_plane(
             seen = u * c.stride - c.top
             met = (t.count - 1) * c.stride + SIDE
         point_down(
-            t.rows, seen, met, one.plane, c.height, c.s_row, c.width, c.lead, c.reach, c.low,
-            c.high, spare,
+            t.rows, seen, met, one.plane, c.height, c.s_row, c.s_column, c.width, c.lead, c.reach,
+            c.low, c.high, spare,
         )
         for strip in range(c.strips - 1, -1, -1):
             first = 0
@@ -552,20 +595,22 @@ cdef void walk_plane(
                 first = strip * c.vectors // c.strips
                 vectors = (strip + 1) * c.vectors // c.strips - first
             t.column = first * c.seen
-            t.out = one.out + u * c.o_row + first * c.each
+            t.out = one.out + u * c.o_row + first * c.each * c.o_column
             t.left = c.masks + strip * 3 * LANES
             t.right = t.left + LANES
             t.inside = t.right + LANES
             t.whole = t.count
+            j = vectors * c.each
             if strip == c.strips - 1:
+                j -= c.spoilt
+            if strip == c.strips - 1 or c.o_column != 1:
                 t.whole = max(min(t.whole, c.whole - u), <Py_ssize_t> 0)
             c.strip_of[0 if c.pair else vectors](&t)
             for k in range(t.whole, t.count):
-                j = (k - t.whole) * WIDE * LANES
-                met = (vectors * c.each - c.spoilt) * sizeof(real)
-                memcpy(t.out + k * t.pitch, t.bounce + j, met)
+                bounce = t.bounce + (k - t.whole) * WIDE * LANES
+                put_apart(t.out + k * t.pitch, c.o_column, bounce, j)
                 if t.out_apart != 0:
-                    memcpy(t.out + t.out_apart + k * t.pitch, t.bounce + j + LANES, met)
+                    put_apart(t.out + t.out_apart + k * t.pitch, c.o_column, bounce + LANES, j)
         u += t.count
 
 
@@ -582,7 +627,8 @@ cdef void walk_planes(
         if c.pair and item + 1 < last and channel + 1 < channels:
             two = walked(c, job, n, channel + 1)
             if both_within(
-                one.plane, two.plane - one.plane, c.height, c.s_row, c.lead, c.reach, c.low, c.high
+                one.plane, two.plane - one.plane, c.height, c.s_row, c.s_column, c.width, c.lead,
+                c.reach, c.low, c.high,
             ):
                 item += 1
                 channel += 1
@@ -745,8 +791,12 @@ cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
         <const real *> p.y, p.n, p.y_n, p.groups * p.k, p.y_k, p.rows.outputs, p.y_row,
         p.columns.outputs, &c.y_low, &c.y_high,
     )
-    c.x_spare = min(c.x_reach // max(p.columns.size, <Py_ssize_t> 1) + 3, c.x_met)
-    c.y_spare = min(c.y_reach // max(p.columns.outputs, <Py_ssize_t> 1) + 3, p.band)
+    c.x_spare = c.x_met
+    if not scattered(p.x_row, p.x_col, p.columns.size):
+        c.x_spare = min(c.x_reach // max(p.columns.size, <Py_ssize_t> 1) + 3, c.x_met)
+    c.y_spare = p.band
+    if not scattered(p.y_row, p.y_col, p.columns.outputs):
+        c.y_spare = min(c.y_reach // max(p.columns.outputs, <Py_ssize_t> 1) + 3, p.band)
     c.bytes = aligned(
         aligned((c.x_met + p.band) * sizeof(void *)) + sizeof(real) * (
             SIDE * SIDE * LANES + c.x_spare * c.x_reach + c.y_spare * c.y_reach
@@ -788,11 +838,11 @@ cdef void add_unit(
     t.count = min(p.band, p.rows.outputs - u)
     point_down(
         t.x, u * stride - p.rows.before, (t.count - 1) * stride + SIDE, x, p.rows.size, p.x_row,
-        p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
+        p.x_col, p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
     )
     point_down(
-        t.y, u, t.count, y, p.rows.outputs, p.y_row, p.columns.outputs, 0, c.y_reach, c.y_low,
-        c.y_high, spare + c.x_spare * c.x_reach,
+        t.y, u, t.count, y, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
+        c.y_low, c.y_high, spare + c.x_spare * c.x_reach,
     )
     for k in range(c.vectors):
         t.column = k * LANES
@@ -830,9 +880,11 @@ cdef void weight_columns_item(
             k = n * filters + m
             walk_planes(columns, job, k, k + (2 if two else 1), memory + c.bytes)
         if two and both_within(
-            x, x_apart, p.rows.size, p.x_row, p.columns.before, c.x_reach, c.x_low, c.x_high
+            x, x_apart, p.rows.size, p.x_row, p.x_col, p.columns.size, p.columns.before,
+            c.x_reach, c.x_low, c.x_high,
         ) and both_within(
-            y, y_apart, p.rows.outputs, p.y_row, 0, c.y_reach, c.y_low, c.y_high
+            y, y_apart, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
+            c.y_low, c.y_high,
         ):
             add_unit(c, p, x, y, x_apart, y_apart, u, sums, memory)
             continue

@@ -1,6 +1,10 @@
 # The calls: which side of a layer is what in the formulas, what is cut into which items of work, and
 # who works on them. One call makes one result; those of one layer can be worked on together.
 
+cdef enum:
+    ROOM = 28 << 20  # bytes that all threads may take
+
+
 cdef Py_ssize_t walk_axis(
     const Axis *axis, bint back, Walk *walks, Py_ssize_t *table
 ) noexcept nogil:
@@ -356,6 +360,7 @@ cdef int run(const Call *calls, int count) noexcept nogil:
         items += calls[i].items
         bytes = max(bytes, calls[i].bytes)
         threads = max(threads, calls[i].p.threads)
+    threads = max(min(threads, ROOM // max(bytes, <Py_ssize_t> 1)), <Py_ssize_t> 1)
     memory = <char *> malloc(threads * bytes + 64)
     if memory == NULL:
         return -1
