@@ -21,6 +21,7 @@ cdef extern from "simd.h" nogil:
     enum:
         LANES, MR, NV
     vec load(const real *)
+    void fetch(const real *)
     vec peek(const real *)
     void store(real *, vec)
     vec splat(real)

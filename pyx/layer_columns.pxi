@@ -11,6 +11,8 @@
 cdef enum:
     SIDE = 3
     WIDE = 4  # vectors of a strip of Y, at most
+    AHEAD = 4
+    TERMS = 256  # products of dW that are summed up in one lane
 
 
 cdef struct Strip:
@@ -650,15 +652,15 @@ cdef struct WeightStrip:
     const real **x  # rows; NULL in padding
     const real **y
     Py_ssize_t x_apart, y_apart  # of a pair of planes
-    Py_ssize_t column  # of Y
+    Py_ssize_t column, vectors  # of Y
     Py_ssize_t count  # rows of Y
     const real *masks  # of the x that each column of taps sees, and of y
     real *sums  # [tap][lane]
 
 
 cdef inline void products_down(
-    const WeightStrip *t, vec *acc, Py_ssize_t i, const vec *mask, int stride, bint pair,
-    vec y0, vec y1, vec y2, bint with_0, bint with_1, bint with_2
+    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t column, const vec *mask, int stride,
+    bint pair, vec y0, vec y1, vec y2, bint with_0, bint with_1, bint with_2
 ) noexcept nogil:
     """A row of X with the rows of Y that see it through the tap rows 0, 1 and 2."""
     cdef vec x
@@ -666,7 +668,7 @@ cdef inline void products_down(
     cdef const real *row = t.x[i]
     if row == NULL:
         return
-    row += t.column * stride
+    row += column * stride
     for q in range(SIDE):
         if stride == 1:
             x = look(row + q, t.x_apart, pair)
@@ -682,35 +684,49 @@ cdef inline void products_down(
 
 
 cdef inline void weight_down(const WeightStrip *t, int stride, bint pair) noexcept nogil:
-    """The nine sums of a strip of one vector of Y."""
+    """The nine sums of a few strips of one vector of Y."""
     cdef vec acc[SIDE * SIDE]
     cdef vec mask[SIDE + 1]
     cdef vec y0, y1, y2
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, v, column
     cdef int k, _once
     for _once in range(t.once):
-        for k in range(SIDE + 1):
-            mask[k] = load(t.masks + k * LANES)
         for k in range(SIDE * SIDE):
             acc[k] = splat(0)
-        y0 = splat(0)
-        y1 = y0
-        y2 = y0
-        for i in range(t.count):
-            y2 = y1
+        for v in range(t.vectors):
+            column = t.column + v * LANES
+            for k in range(SIDE + 1):
+                mask[k] = load(t.masks + (v * (SIDE + 1) + k) * LANES)
+            y0 = splat(0)
             y1 = y0
-            y0 = only(look(t.y[i] + t.column, t.y_apart, pair), mask[SIDE])
+            y2 = y0
+            for i in range(t.count):
+                y2 = y1
+                y1 = y0
+                y0 = only(look(t.y[i] + column, t.y_apart, pair), mask[SIDE])
+                fetch(t.y[i] + column + AHEAD * LANES)
+                fetch(t.x[stride * i] + (column + AHEAD * LANES) * stride)
+                if stride == 2:
+                    fetch(t.x[stride * i] + (column + AHEAD * LANES) * stride + LANES)
+                    fetch(t.x[stride * i + 1] + (column + AHEAD * LANES) * stride)
+                    fetch(t.x[stride * i + 1] + (column + AHEAD * LANES) * stride + LANES)
+                if stride == 1:
+                    products_down(
+                        t, acc, i, column, mask, 1, pair, y0, y1, y2, True, True, True
+                    )
+                else:
+                    products_down(
+                        t, acc, 2 * i, column, mask, 2, pair, y0, y0, y1, True, False, True
+                    )
+                    products_down(
+                        t, acc, 2 * i + 1, column, mask, 2, pair, y0, y0, y0, False, True, False
+                    )
+            i = t.count
             if stride == 1:
-                products_down(t, acc, i, mask, 1, pair, y0, y1, y2, True, True, True)
+                products_down(t, acc, i, column, mask, 1, pair, y0, y0, y1, False, True, True)
+                products_down(t, acc, i + 1, column, mask, 1, pair, y0, y0, y0, False, False, True)
             else:
-                products_down(t, acc, 2 * i, mask, 2, pair, y0, y0, y1, True, False, True)
-                products_down(t, acc, 2 * i + 1, mask, 2, pair, y0, y0, y0, False, True, False)
-        i = t.count
-        if stride == 1:
-            products_down(t, acc, i, mask, 1, pair, y0, y0, y1, False, True, True)
-            products_down(t, acc, i + 1, mask, 1, pair, y0, y0, y0, False, False, True)
-        else:
-            products_down(t, acc, 2 * i, mask, 2, pair, y0, y0, y0, False, False, True)
+                products_down(t, acc, 2 * i, column, mask, 2, pair, y0, y0, y0, False, False, True)
         for k in range(SIDE * SIDE):
             store(t.sums + k * LANES, acc[k])
 
@@ -765,6 +781,7 @@ cdef void add_strip_sums(const real *sums, int which, total *to) noexcept nogil:
 
 cdef struct WeightColumns:
     Py_ssize_t vectors, blocks
+    Py_ssize_t together  # vectors that are summed up in one type before they join in `total`
     bint pair
     Py_ssize_t x_reach, y_reach, x_met, x_spare, y_spare
     const real *x_low
@@ -779,6 +796,7 @@ cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
     cdef Py_ssize_t stride = p.rows.stride
     c.vectors = parts_in(p.columns.outputs, LANES)
     c.blocks = parts_in(p.rows.outputs, p.band)
+    c.together = max(TERMS // p.band, <Py_ssize_t> 1)
     c.pair = LANES > 1 and 2 * p.columns.outputs <= LANES
     c.y_reach = c.vectors * LANES
     c.x_reach = c.vectors * LANES * stride + 2
@@ -844,13 +862,16 @@ cdef void add_unit(
         t.y, u, t.count, y, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
         c.y_low, c.y_high, spare + c.x_spare * c.x_reach,
     )
-    for k in range(c.vectors):
+    k = 0
+    while k < c.vectors:
         t.column = k * LANES
+        t.vectors = min(c.together, c.vectors - k)
         t.masks = c.masks + k * (SIDE + 1) * LANES
         WEIGHT_STRIP_OF[c.pair][stride - 1](&t)
         add_strip_sums(strip_sums, 1 if c.pair else 0, sums)
         if y_apart != 0:
             add_strip_sums(strip_sums, 2, sums + SIDE * SIDE)
+        k += t.vectors
 
 
 cdef void weight_columns_item(

@@ -118,15 +118,15 @@ static inline vec both(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){BO
 #endif
 #endif
 #ifdef HALF_VECTORS
-typedef real half_vec __attribute__((vector_size(VBYTES / 2), aligned(sizeof(real)), may_alias));
+typedef real half_of_vec __attribute__((vector_size(VBYTES / 2), aligned(sizeof(real)), may_alias));
 static inline vec join(const real *a, const real *b)
 {
-    return __builtin_shufflevector(*(const half_vec *)a, *(const half_vec *)b, LOW, HIGH);
+    return __builtin_shufflevector(*(const half_of_vec *)a, *(const half_of_vec *)b, LOW, HIGH);
 }
 static inline void part(real *a, real *b, vec v)
 {
-    *(half_vec *)a = __builtin_shufflevector(v, v, LOW);
-    *(half_vec *)b = __builtin_shufflevector(v, v, HIGH);
+    *(half_of_vec *)a = __builtin_shufflevector(v, v, LOW);
+    *(half_of_vec *)b = __builtin_shufflevector(v, v, HIGH);
 }
 #else
 static inline vec join(const real *a, const real *b)
@@ -168,6 +168,11 @@ static inline vec only(vec a, vec mask)
 }
 #endif
 
+#if defined(__GNUC__)
+static inline void fetch(const real *p) { __builtin_prefetch(p); }
+#else
+static inline void fetch(const real *p) { (void)p; }
+#endif
 static inline vec peek(const real *p) { return *(const vec *)p; } /* may be folded into its use */
 /* The empty asm keeps a loaded vector in its register: gcc would fold the load into each of its uses. */
 static inline vec load(const real *p)
