@@ -307,6 +307,7 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
     cdef Panel panel
     cdef Tile t
     t.once = 1
+    t.far = job.w_m < job.w_r
     t.w_m = job.w_m
     for block in range(blocks):
         k = block // across * job.tap_rows

@@ -111,6 +111,7 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     b.seen = NULL
     b.pitch = b.width
     t.once = 1
+    t.far = False
     t.w_m = 1
     if f.taps == 0:
         return

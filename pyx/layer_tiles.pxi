@@ -14,6 +14,7 @@ cdef struct Tile:
     const Py_ssize_t *x_offset  # of the taps of a few channels, a table that is used again and
     const Py_ssize_t *w_offset  # again, moved on by as many channels
     Py_ssize_t table, x_step, w_step
+    bint far  # w jumps from step to step as no hardware foresees
     Py_ssize_t steps  # in all
     const real *start[NV]  # what the sums begin with
     Py_ssize_t start_row
@@ -42,6 +43,10 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
             for k in range(min(left, t.table)):
                 offset = t.x_offset[k]
                 v_w = w + t.w_offset[k]
+                if t.far:
+                    fetch(v_w + t.w_step)
+                    fetch(v_w + t.w_step + mr // 2 * w_m)
+                    fetch(v_w + t.w_step + (mr - 1) * w_m)
                 for v in range(nv):
                     x[v] = load(row[v] + offset)
                 for i in range(mr):
