@@ -55,6 +55,7 @@ cdef struct Block:
     real *panel
     real *sums  # [m][vectors][LANES]
     real *buffer  # of a tile
+    real *bias_rows  # [of a tile][LANES]
     Py_ssize_t *offset  # of each vector in the panel
     Py_ssize_t *target  # and in the result
     Py_ssize_t *x_offset  # of each tap in the panel
@@ -245,29 +246,16 @@ cdef void scatter(
             break
 
 
-cdef void run_tile(
+cdef inline void run_tile(
     const Job *job, const Block *b, Tile *t, Py_ssize_t m, int mr,
     Py_ssize_t vector, int nv, bint first, bint last
 ) noexcept nogil:
     """One tile of one block of the reduction, from where its sums are to where they go."""
     cdef Py_ssize_t pitch = b.vectors * LANES
     cdef real *sums = b.sums + (m - b.m) * pitch + vector * LANES
-    cdef int i, v
-    t.w = t.w_block + m * job.w_m
-    t.start_row = pitch
-    t.end_row = pitch
-    if first:
-        t.start_row = NV * LANES
-        for i in range(mr):
-            for v in range(nv):
-                store(
-                    b.buffer + (i * NV + v) * LANES,
-                    splat(b.bias[(m + i) * job.bias_step] if b.bias != NULL else 0),
-                )
-    if last:
-        t.end_row = job.o_m if b.direct else NV * LANES
+    cdef int v
     for v in range(nv):
-        t.start[v] = b.buffer + v * LANES if first else sums + v * LANES
+        t.start[v] = b.bias_rows if first else sums + v * LANES
         t.end[v] = sums + v * LANES
         if last:
             t.end[v] = b.buffer + v * LANES
@@ -286,9 +274,20 @@ cdef void run_tiles(
     cdef Py_ssize_t tiles = parts_in(b.vectors, NV), panels = parts_in(b.m_end - b.m, MR)
     cdef Py_ssize_t i, k, m, vector, v
     cdef int mr, nv
+    t.start_row = LANES if first else b.vectors * LANES
+    t.end_row = b.vectors * LANES
+    if last:
+        t.end_row = job.o_m if b.direct else NV * LANES
     for i in range(panels):
         m = b.m + i * (b.m_end - b.m) // panels
         mr = <int> (b.m + (i + 1) * (b.m_end - b.m) // panels - m)
+        t.w = t.w_block + m * job.w_m
+        if first:
+            for v in range(mr):
+                store(
+                    b.bias_rows + v * LANES,
+                    splat(b.bias[(m + v) * job.bias_step] if b.bias != NULL else 0),
+                )
         for k in range(tiles):
             vector = k * b.vectors // tiles
             nv = <int> ((k + 1) * b.vectors // tiles - vector)
@@ -370,7 +369,8 @@ cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept
     b.buffer = <real *> align(
         <char *> (b.w_offset + max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE))
     )
-    b.panel = b.buffer + MR * NV * LANES
+    b.bias_rows = b.buffer + MR * NV * LANES
+    b.panel = b.bias_rows + MR * LANES
     b.sums = b.panel + job.panel_elements
     choose_pitch(job, &b)
     place_vectors(job, &b)

@@ -68,7 +68,7 @@ cdef Py_ssize_t measure(Job *job) noexcept nogil:
         job.sum_elements = parts_in(parts_in(job.m, MR), job.parts) * MR * job.vectors * LANES
     return aligned(
         2 * (job.vectors + taps) * sizeof(Py_ssize_t) + 64
-        + sizeof(real) * (MR * NV * LANES + job.panel_elements + job.sum_elements + LANES)
+        + sizeof(real) * (MR * (NV + 1) * LANES + job.panel_elements + job.sum_elements + LANES)
     )
 
 
