@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _door
 from .arrays import Result, kernel_type
-from .plan import is_depthwise, make_layer_plan, plan_of_planes
+from .plan import POSITIONS, is_depthwise, is_pointwise, make_layer_plan, plan_of_planes
 from .planar import fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
@@ -63,9 +63,7 @@ def _correlate(
     """Y from X and W ("forward"), or X from W and Y ("input"), of some images and channels."""
     mode = PADDING_MODES[problem.mode] if direction == "forward" else 0
     if not is_depthwise(problem, direction):
-        plan = make_layer_plan(problem, direction, threads)
-        where = groups, problem.stride, problem.dilation, top, left, mode
-        call = x, w, y, b, where, plan
+        call = _call(problem, direction, x, w, y, b, (groups, top, left, mode), threads)
         if direction == "forward":
             _door.layer(*call)
         else:
@@ -83,6 +81,35 @@ def _correlate(
         seen = np.ascontiguousarray(x[n, c])
         _door.planes("forward", seen, w[k], part, bias, top, left, mode, planes, threads)
         y[n, k] = part
+
+
+def _call(
+    problem: Problem,
+    direction: str,
+    x: Array,
+    w: Array,
+    y: Array,
+    b: Array | None,
+    where: tuple[int, int, int, int],
+    threads: int,
+) -> Call:
+    """What the kernels are called with for Y or dX; where: groups, top, left, padding mode."""
+    plan = make_layer_plan(problem, direction, threads)
+    if plan.lanes_of == POSITIONS and is_pointwise(problem):
+        if x.shape[2:] == y.shape[2:] and _is_one_row(x) and _is_one_row(y):
+            x, y = (array.reshape(*array.shape[:2], 1, -1) for array in (x, y))
+        else:
+            columns = max(y.shape[3], 1)
+            plan = plan._replace(
+                band=max(plan.strip // columns, 1), strip=min(plan.strip, columns)
+            )
+    groups, top, left, mode = where
+    return x, w, y, b, (groups, problem.stride, problem.dilation, top, left, mode), plan
+
+
+def _is_one_row(array: Array) -> bool:
+    """Whether the rows of each plane follow one another."""
+    return array.size > 0 and array.strides[2] == array.shape[3] * array.strides[3]
 
 
 def _pieces(x: Array, y: Array) -> Iterator[tuple[slice, slice, slice]]:
@@ -143,9 +170,9 @@ def _input_call(
         or is_depthwise(problem, "input")
     ):
         return None
-    where = problem.groups, problem.stride, problem.dilation, problem.top, problem.left, 0
-    plan = make_layer_plan(problem, "input", threads)
-    return _batch(result.direct), _batch(w), _batch(dy), None, where, plan
+    where = problem.groups, problem.top, problem.left, 0
+    dx, w, dy = _batch(result.direct), _batch(w), _batch(dy)
+    return _call(problem, "input", dx, w, dy, None, where, threads)
 
 
 def input_gradient(

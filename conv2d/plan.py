@@ -181,6 +181,7 @@ TAPS, REACH = 16, 128
 # Products in one sum of float32 before it joins the others; it keeps the error down.
 DEPTH = 1152
 STRIP = 512
+TILE = 64  # positions of the widest tile
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
 FILTER_STEPS = 288  # of a block of W whose filters lie in the lanes
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
@@ -255,6 +256,16 @@ def plan_of_planes(problem: Problem, direction: str, threads: int) -> tuple[Plan
 
 
 @kept
+def is_pointwise(problem: Problem) -> bool:
+    """Whether each output sees one pixel, its own: planes are then as good as one long row."""
+    return (
+        problem.a == problem.b == 1
+        and problem.stride == (1, 1)
+        and problem.top == problem.bottom == problem.left == problem.right == 0
+    )
+
+
+@kept
 def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan:
     """The plan for Y, dX or dW of a layer; what decides the order of sums ignores `threads`."""
     if walks_columns(problem, direction):
@@ -290,6 +301,8 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
         return LayerPlan(FILTERS, rows, columns, depth, taps[0], taps[1], 1, 1, min(threads, 16))
     depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
+    if is_pointwise(problem):
+        rows, columns = 1, rows * columns
     strip = min(columns, STRIP)
 
     def row_bytes() -> int:
@@ -301,6 +314,9 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         depth = -(-depth // 2)
     band = max(min(PANEL // row_bytes() - reach[0], rows, -(-1024 // strip)), 1)
     band = _share(rows, band)
+    if is_pointwise(problem):  # read in place: whole tiles
+        room = max(min(PANEL // (depth * itemsize), 2 * STRIP) // TILE, 1) * TILE
+        strip = -(-_share(columns, room) // TILE) * TILE
     items = problem.images * problem.groups * -(-rows // band) * -(-columns // strip)
     if back:
         items *= problem.stride[0] * problem.stride[1]
