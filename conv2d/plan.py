@@ -183,7 +183,9 @@ DEPTH = 1152
 STRIP = 512
 TILE = 64  # positions of the widest tile
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
-FILTER_STEPS = 288  # of a block of W whose filters lie in the lanes
+FILTER_STEPS = 576  # of a block of W whose filters lie in the lanes
+PANEL_OF_FILTERS = 2**19  # elements of the panel that goes with them, and its outputs
+OUTPUTS_OF_FILTERS = 2048
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 COLUMNS_WIDTH = 1024
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
@@ -295,11 +297,11 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         threads = 1
     if made == 1 and reduced <= 2 and _has_small_pictures(problem, columns):
         return _plan_lanes(problem, rows, columns, 1, threads)
-    if taps == [problem.a, problem.b] and _fills_lanes_with_filters(
-        problem, rows, columns, made, back
-    ):
-        depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
-        return LayerPlan(FILTERS, rows, columns, depth, taps[0], taps[1], 1, 1, min(threads, 16))
+    if taps == [problem.a, problem.b]:
+        band = _rows_of_filters(problem, rows, columns, made, back)
+        if band > 0:
+            depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
+            return LayerPlan(FILTERS, band, columns, depth, *taps, 1, 1, min(threads, 16))
     depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
     if is_pointwise(problem):
         rows, columns = 1, rows * columns
@@ -329,23 +331,33 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, 1, threads)
 
 
-def _fills_lanes_with_filters(
+def _rows_of_filters(
     problem: Problem, rows: int, columns: int, made: int, back: bool
-) -> bool:
-    """Whether it saves more to have tiny planes not in the lanes than to transpose filters costs.
+) -> int:
+    """How many rows at a time are best made with filters in the lanes; 0 where positions are.
 
-    Both are counted in steps of a vector for each element of W; a transpose costs 0.4 and, where
-    taps lie between the channels, 1.2 (measured at 7 x 7 and 14 x 14). That several images share
-    it must not count: an image has the same bits alone and in a batch.
+    Both are counted in steps of a vector for each element of W, what each output costs beside its
+    products included; a transpose of W costs 0.4 and, where taps lie between the channels, 1.2
+    (measured at 7 x 7 to 56 x 56). That several images share it must not count: an image has the
+    same bits alone and in a batch.
     """
-    panel = problem.x4 if not back else problem.y4
-    if made < 32 or rows * columns > 256 or panel[1] * panel[2] * panel[3] > 2**18:
-        return False
+    reduced, height, width = (problem.y4 if back else problem.x4)[1:]
+    reduced //= problem.groups
+    steps = reduced * problem.a * problem.b
+    if back:
+        steps /= problem.stride[0] * problem.stride[1]
+    # Elements of the panel of a row, and of all that its taps see beyond it.
+    row = reduced * (columns + problem.b) * (1 if back else problem.stride[0] * problem.stride[1])
+    band = min(PANEL_OF_FILTERS // max(row, 1) - problem.a, OUTPUTS_OF_FILTERS // columns, rows)
+    if made < 32 or steps < 16 or band < 1:
+        return 0
+    bands = -(-rows // band)
     count = rows * columns + (rows - 1) * (problem.b > 1)
-    as_positions = -(-count // 16)
+    as_positions = -(-count // 16) * (1.04 + 3 / steps)
     transpose = 1.2 if back and problem.a * problem.b > 1 else 0.4
-    as_filters = rows * columns / 16 * (-(-made // 16) * 16 / made) + transpose
-    return as_filters < as_positions
+    lanes = -(-made // 16) * 16 / made
+    as_filters = rows * columns / 16 * lanes * (1 + 6 / steps) + transpose * bands
+    return _share(rows, band) if as_filters < as_positions else 0
 
 
 def _has_small_pictures(problem: Problem, columns: int) -> bool:

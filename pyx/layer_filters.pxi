@@ -1,12 +1,12 @@
-# Tiny planes: Y and the gradient of X with channels of the result in the lanes
+# Many filters: Y and the gradient of X with channels of the result in the lanes
 #
 # The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
 # sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
 # [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the
-# source. So no lane is lost to planes smaller than a vector.
+# source. So no lane is lost to the ends of rows, nor to planes smaller than a vector.
 #
-# An item of work is one lattice of a few images of one group, and some of the blocks of m, which
-# share the panels and use each transposed block for all images.
+# An item of work is some rows of one lattice of a few images of one group, and some of the blocks of
+# m, which share the panels and use each transposed block for all images.
 
 cdef enum:
     IMAGES = 8
@@ -162,18 +162,16 @@ cdef void make_filters(
     make_images(job, f, seen, images, image_step)
     for image in range(images):
         deliver_pixels(
-            b.out + image * job.o_n + b.m * job.o_m + b.rows.first * job.o_row
-            + b.columns.first * job.o_column,
+            b.out + image * job.o_n + b.m * job.o_m
+            + (b.rows.first + b.u * b.rows.step) * job.o_row + b.columns.first * job.o_column,
             job.o_m, job.o_row * b.rows.step, job.o_column * b.columns.step,
             b.sums + image * b.width * b.height * f.lanes, f.lanes, b.height, b.width,
             b.m_end - b.m,
         )
 
 
-cdef void filters_item(
-    const Job *job, Py_ssize_t item, char *memory
-) noexcept nogil:
-    """Item: lattice, part of the blocks of m, group, a few images."""
+cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
+    """Item: lattice, part of the blocks of m, rows, group, a few images."""
     cdef Filters f
     cdef Block *b = &f.b
     cdef const real *seen
@@ -184,13 +182,16 @@ cdef void filters_item(
     item //= job.row_walks
     part = item % job.parts
     item //= job.parts
+    b.u = item % job.bands * job.band
+    item //= job.bands
     group = item % job.groups
     n = item // job.groups * job.at_once
     images = min(job.images - n, job.at_once)
-    b.u = 0
     b.v = 0
     b.width = b.columns.count
-    b.height = b.rows.count
+    b.height = min(job.band, b.rows.count - b.u)
+    if b.height <= 0:
+        return
     b.out = job.out + n * job.o_n + group * job.m * job.o_m
     b.w = job.w + group * job.w_g
     b.bias = job.bias
@@ -222,7 +223,6 @@ cdef void measure_filters(
 ) noexcept nogil:
     """The items of a call, and the memory of a thread."""
     cdef Py_ssize_t at_once, panel
-    job.band = job.rows[0].count
     job.strip = job.columns[0].count
     job.vectors = job.band * job.strip * NV
     panel = job.r * span(job.rows, job.row_walks, job.tap_rows, job.band, True) * span(
@@ -237,7 +237,8 @@ cdef void measure_filters(
             + span(job.columns, job.column_walks, job.tap_columns, job.strip, False) + 4 * LANES
         )
     )
-    items[0] = parts_in(job.images, at_once) * job.groups * job.row_walks * job.column_walks
+    items[0] = parts_in(job.images, at_once) * job.groups * job.bands
+    items[0] *= job.row_walks * job.column_walks
     job.parts = min(
         parts_in(4 * p.threads, items[0]) if p.threads > 1 else 1, parts_in(job.m, NV * LANES)
     )
