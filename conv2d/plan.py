@@ -353,10 +353,12 @@ def _rows_of_filters(
         return 0
     bands = -(-rows // band)
     count = rows * columns + (rows - 1) * (problem.b > 1)
-    as_positions = -(-count // 16) * (1.04 + 3 / steps)
+    apart = back and problem.stride[1] > 1  # outputs that are stored one by one
+    beside = 6 if not apart else 16 if columns >= 16 else 60
+    as_positions = -(-count // 16) * (1.04 + (12 if apart else 3) / steps)
     transpose = 1.2 if back and problem.a * problem.b > 1 else 0.4
     lanes = -(-made // 16) * 16 / made
-    as_filters = rows * columns / 16 * lanes * (1 + 6 / steps) + transpose * bands
+    as_filters = rows * columns / 16 * lanes * (1 + beside / steps) + transpose * bands
     return _share(rows, band) if as_filters < as_positions else 0
 
 

@@ -23,6 +23,26 @@ cdef struct Filters:
     Py_ssize_t *along
 
 
+cdef void transpose_taps(
+    real *to, const Filters *f, const real *w, Py_ssize_t w_m, Py_ssize_t count
+) noexcept nogil:
+    """[tap][m] of one channel, where the taps of a filter lie within a vector."""
+    cdef vec a[LANES]
+    cdef real square[LANES * LANES]
+    cdef Py_ssize_t m = 0, k
+    cdef int i
+    while m < count:
+        m = min(m, count - LANES)
+        for i in range(LANES):
+            a[i] = load(w + (m + i) * w_m)
+        turn_square(a)
+        for i in range(LANES):
+            store(square + i * LANES, a[i])
+        for k in range(f.taps):
+            store(to + k * f.lanes + m, peek(square + f.b.w_offset[k] * LANES))
+        m += LANES
+
+
 cdef void transpose_filters(
     const Job *job, const Filters *f, Py_ssize_t r, Py_ssize_t channels
 ) noexcept nogil:
@@ -33,12 +53,25 @@ cdef void transpose_filters(
     cdef const real *tap
     cdef real *to = f.transposed
     cdef bint follow = job.w_r == f.taps  # one another, channel by channel
+    cdef bint whole = False
+    cdef Py_ssize_t last = 0
     for k in range(f.taps):
         follow = follow and b.w_offset[k] == k
     if follow:
         transpose(to, f.lanes, w, job.w_m, 1, count, channels * f.taps)
         return
+    for k in range(f.taps):
+        last = max(last, b.w_offset[k])
+    if 2 < f.taps and last < LANES <= count:
+        # What is read behind the taps of one filter belongs to others, but for the very last.
+        whole = min(min(job.w_m, job.w_r), min(job.w_row, job.w_column)) >= 0
     for c in range(channels):
+        if whole and (
+            c < channels - 1 or w + c * job.w_r + (count - 1) * job.w_m + LANES <= job.w_end
+        ):
+            transpose_taps(to, f, w + c * job.w_r, job.w_m, count)
+            to += f.taps * f.lanes
+            continue
         for k in range(f.taps):
             tap = w + c * job.w_r + b.w_offset[k]
             if job.w_m == 1:

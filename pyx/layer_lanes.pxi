@@ -267,21 +267,57 @@ cdef void sum_pixels(
                     RUN_OF[(v + 1) * t.columns.count // runs - first - 1](&t)
 
 
+cdef void deliver_square(
+    real *to, Py_ssize_t plane, Py_ssize_t column, const real *sums, Py_ssize_t lanes
+) noexcept nogil:
+    """LANES pixels of a row, `column` apart, of LANES channels."""
+    cdef vec a[LANES]
+    cdef real flat[LANES]
+    cdef int i, j
+    for i in range(LANES):
+        a[i] = load(sums + i * lanes)
+    turn_square(a)
+    for i in range(LANES):
+        if column == 1:
+            store(to + i * plane, a[i])
+        else:
+            store(flat, a[i])
+            for j in range(LANES):
+                to[i * plane + j * column] = flat[j]
+
+
 cdef void deliver_pixels(
     real *to, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t column, const real *sums,
     Py_ssize_t lanes, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t channels
 ) noexcept nogil:
     """[row][column][lane] into planes."""
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i, j, c, squares = channels // LANES if LANES > 1 else 0
     if column == 1 and row == width:
         transpose(to, plane, sums, lanes, 1, rows * width, channels)
         return
     for i in range(rows):
-        for j in range(width):
-            transpose(
-                to + i * row + j * column, plane, sums + (i * width + j) * lanes, lanes, 1, 1,
-                channels,
-            )
+        j = 0
+        while j < width:
+            if squares > 0 and width >= LANES:  # the last squares overlap those before
+                j = min(j, width - LANES)
+                for c in range(squares):
+                    deliver_square(
+                        to + i * row + j * column + c * LANES * plane, plane, column,
+                        sums + (i * width + j) * lanes + c * LANES, lanes,
+                    )
+                if channels % LANES > 0:
+                    c = channels - LANES
+                    deliver_square(
+                        to + i * row + j * column + c * plane, plane, column,
+                        sums + (i * width + j) * lanes + c, lanes,
+                    )
+                j += LANES
+            else:
+                transpose(
+                    to + i * row + j * column, plane, sums + (i * width + j) * lanes, lanes, 1, 1,
+                    channels,
+                )
+                j += 1
 
 
 cdef inline void show_filter(const Lanes *l, const real *w, real *to) noexcept nogil:

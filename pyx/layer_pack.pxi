@@ -106,15 +106,10 @@ cdef inline void pad(
             to[k] = row[source(run.first + k * run.step, run.n, run.mode) * element]
 
 
-cdef inline void transpose_square(
-    real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch
-) noexcept nogil:
+cdef inline void turn_square(vec *a) noexcept nogil:
     """LANES x LANES elements: each round shuffles the first half of the vectors with the second."""
-    cdef vec a[LANES]
     cdef vec b[LANES]
     cdef int i, stage = 1
-    for i in range(LANES):
-        a[i] = load(rows + i * pitch)
     while stage < LANES:
         for i in range(LANES // 2):
             b[2 * i] = zip_low(a[i], a[i + LANES // 2])
@@ -122,6 +117,16 @@ cdef inline void transpose_square(
         for i in range(LANES):
             a[i] = b[i]
         stage *= 2
+
+
+cdef inline void transpose_square(
+    real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch
+) noexcept nogil:
+    cdef vec a[LANES]
+    cdef int i
+    for i in range(LANES):
+        a[i] = load(rows + i * pitch)
+    turn_square(a)
     for i in range(LANES):
         store(to + i * to_pitch, a[i])
 
