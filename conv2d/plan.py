@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from math import log2
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
@@ -143,8 +143,8 @@ def _cost(rows: int, columns: int, a: int, b: int, high: int, wide: int) -> floa
     """Flops of a direct sum that take as long as the pairs of tiles, and the spectrum of W."""
     tiles = -(-rows // (high - a + 1)) * -(-columns // (wide - b + 1))
     area = high * wide
-    large = 1 + FFT_LARGE * max(log2(area / 128**2), 0)
-    return (tiles // 2 + 1) * FFT_FLOPS * large * (area * log2(area) + FFT_ROW * high)
+    large = 1 + FFT_LARGE * max(math.log2(area / 128**2), 0)
+    return (tiles // 2 + 1) * FFT_FLOPS * large * (area * math.log2(area) + FFT_ROW * high)
 
 
 @lru_cache(maxsize=4096)
@@ -184,7 +184,7 @@ STRIP = 512
 TILE = 64  # positions of the widest tile
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
 FILTER_STEPS = 576  # of a block of W whose filters lie in the lanes
-PANEL_OF_FILTERS = 2**19  # elements of the panel that goes with them, and its outputs
+PANEL_OF_FILTERS = 2**20  # elements of the panel that goes with them, and its outputs
 OUTPUTS_OF_FILTERS = 2048
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 COLUMNS_WIDTH = 1024
@@ -337,8 +337,8 @@ def _rows_of_filters(
     """How many rows at a time are best made with filters in the lanes; 0 where positions are.
 
     Both are counted in steps of a vector for each element of W, what each output costs beside its
-    products included; a transpose of W costs 0.4 and, where taps lie between the channels, 1.2
-    (measured at 7 x 7 to 56 x 56). That several images share it must not count: an image has the
+    products included; a transpose of W costs 0.4 and, where taps lie between the channels, 0.8
+    (measured at 7 x 7 to 68 x 68). That several images share it must not count: an image has the
     same bits alone and in a batch.
     """
     reduced, height, width = (problem.y4 if back else problem.x4)[1:]
@@ -356,7 +356,9 @@ def _rows_of_filters(
     apart = back and problem.stride[1] > 1  # outputs that are stored one by one
     beside = 6 if not apart else 16 if columns >= 16 else 60
     as_positions = -(-count // 16) * (1.04 + (12 if apart else 3) / steps)
-    transpose = 1.2 if back and problem.a * problem.b > 1 else 0.4
+    transpose = 0.8 if back and problem.a * problem.b > 1 else 0.4
+    if math.prod(problem.w4) > 2**21:  # from beyond the caches, band after band
+        transpose *= 4
     lanes = -(-made // 16) * 16 / made
     as_filters = rows * columns / 16 * lanes * (1 + beside / steps) + transpose * bands
     return _share(rows, band) if as_filters < as_positions else 0
