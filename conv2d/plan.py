@@ -224,7 +224,7 @@ def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
     if direction == "weight":
         # Few rows at a time are what prefetching follows where planes come from far away.
         plane = rows * problem.y4[3] * np.dtype(problem.dtype).itemsize
-        band = _share(rows, 8 if plane > 2**20 else 32)
+        band = _share(rows, 8 if plane > 2**20 else 16 if plane > 2**17 else 32)
         pairs = problem.channels * problem.filters // problem.groups
         bands = max(min(-(-ITEMS // max(pairs, 1)), problem.images * -(-rows // band)), 1)
     threads = 1 if problem.flops < SMALL_FLOPS else min(threads, MAX_THREADS)

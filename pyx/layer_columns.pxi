@@ -659,96 +659,105 @@ cdef struct WeightStrip:
 
 
 cdef inline void products_down(
-    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t column, const vec *mask, int stride,
-    bint pair, vec y0, vec y1, vec y2, bint with_0, bint with_1, bint with_2
+    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t column, const real *mask, int stride,
+    bint pair, bint two, const vec *y, int at_0, int at_1, int at_2
 ) noexcept nogil:
-    """A row of X with the rows of Y that see it through the tap rows 0, 1 and 2."""
+    """A row of X with the y that see it through the tap rows 0, 1 and 2; where negative, none."""
     cdef vec x
-    cdef int q
+    cdef int q, f
     cdef const real *row = t.x[i]
     if row == NULL:
         return
     row += column * stride
+    fetch(row + AHEAD * stride * LANES)
+    if stride == 2:
+        fetch(row + (AHEAD * stride + 1) * LANES)
     for q in range(SIDE):
         if stride == 1:
             x = look(row + q, t.x_apart, pair)
         else:
             x = every_second(row, t.x_apart if pair else LANES, q)
-        x = only(x, mask[q])
-        if with_0:
-            acc[q] = acc[q] + y0 * x
-        if with_1:
-            acc[SIDE + q] = acc[SIDE + q] + y1 * x
-        if with_2:
-            acc[2 * SIDE + q] = acc[2 * SIDE + q] + y2 * x
+        x = only(x, peek(mask + q * LANES))
+        for f in range(2 if two else 1):
+            if at_0 >= 0:
+                acc[f * SIDE * SIDE + q] = acc[f * SIDE * SIDE + q] + y[f * SIDE + at_0] * x
+            if at_1 >= 0:
+                acc[f * SIDE * SIDE + SIDE + q] = acc[f * SIDE * SIDE + SIDE + q] + y[f * SIDE + at_1] * x
+            if at_2 >= 0:
+                acc[f * SIDE * SIDE + 2 * SIDE + q] = acc[f * SIDE * SIDE + 2 * SIDE + q] + y[f * SIDE + at_2] * x
 
 
-cdef inline void weight_down(const WeightStrip *t, int stride, bint pair) noexcept nogil:
-    """The nine sums of a few strips of one vector of Y."""
-    cdef vec acc[SIDE * SIDE]
-    cdef vec mask[SIDE + 1]
-    cdef vec y0, y1, y2
+cdef inline void weight_down(
+    const WeightStrip *t, int stride, bint pair, bint two
+) noexcept nogil:
+    """The nine sums of a few strips of one vector of Y, or of `two` filters."""
+    cdef vec acc[2 * SIDE * SIDE]
+    cdef const real *mask
+    cdef vec y[2 * SIDE]  # of each filter: this row, the one before, and the one before that
     cdef Py_ssize_t i, v, column
-    cdef int k, _once
+    cdef int k, f, _once
     for _once in range(t.once):
-        for k in range(SIDE * SIDE):
+        for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
             acc[k] = splat(0)
         for v in range(t.vectors):
             column = t.column + v * LANES
-            for k in range(SIDE + 1):
-                mask[k] = load(t.masks + (v * (SIDE + 1) + k) * LANES)
-            y0 = splat(0)
-            y1 = y0
-            y2 = y0
+            mask = t.masks + v * (SIDE + 1) * LANES
+            for k in range(2 * SIDE):
+                y[k] = splat(0)
             for i in range(t.count):
-                y2 = y1
-                y1 = y0
-                y0 = only(look(t.y[i] + column, t.y_apart, pair), mask[SIDE])
-                fetch(t.y[i] + column + AHEAD * LANES)
-                fetch(t.x[stride * i] + (column + AHEAD * LANES) * stride)
-                if stride == 2:
-                    fetch(t.x[stride * i] + (column + AHEAD * LANES) * stride + LANES)
-                    fetch(t.x[stride * i + 1] + (column + AHEAD * LANES) * stride)
-                    fetch(t.x[stride * i + 1] + (column + AHEAD * LANES) * stride + LANES)
+                for f in range(2 if two else 1):
+                    y[f * SIDE + 2] = y[f * SIDE + 1]
+                    y[f * SIDE + 1] = y[f * SIDE]
+                    y[f * SIDE] = only(
+                        look(t.y[i] + column + f * t.y_apart, t.y_apart, pair),
+                        peek(mask + SIDE * LANES),
+                    )
+                    fetch(t.y[i] + column + f * t.y_apart + AHEAD * LANES)
                 if stride == 1:
-                    products_down(
-                        t, acc, i, column, mask, 1, pair, y0, y1, y2, True, True, True
-                    )
+                    products_down(t, acc, i, column, mask, 1, pair, two, y, 0, 1, 2)
                 else:
-                    products_down(
-                        t, acc, 2 * i, column, mask, 2, pair, y0, y0, y1, True, False, True
-                    )
-                    products_down(
-                        t, acc, 2 * i + 1, column, mask, 2, pair, y0, y0, y0, False, True, False
-                    )
+                    products_down(t, acc, 2 * i, column, mask, 2, pair, two, y, 0, -1, 1)
+                    products_down(t, acc, 2 * i + 1, column, mask, 2, pair, two, y, -1, 0, -1)
             i = t.count
             if stride == 1:
-                products_down(t, acc, i, column, mask, 1, pair, y0, y0, y1, False, True, True)
-                products_down(t, acc, i + 1, column, mask, 1, pair, y0, y0, y0, False, False, True)
+                products_down(t, acc, i, column, mask, 1, pair, two, y, -1, 0, 1)
+                products_down(t, acc, i + 1, column, mask, 1, pair, two, y, -1, -1, 0)
             else:
-                products_down(t, acc, 2 * i, column, mask, 2, pair, y0, y0, y0, False, False, True)
-        for k in range(SIDE * SIDE):
+                products_down(t, acc, 2 * i, column, mask, 2, pair, two, y, -1, -1, 0)
+        for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
             store(t.sums + k * LANES, acc[k])
 
 
 ctypedef void (*WeightStripOf)(const WeightStrip *) noexcept nogil
 
 cdef void weight_down_1(const WeightStrip *t) noexcept nogil:
-    weight_down(t, 1, False)
+    weight_down(t, 1, False, False)
 
 cdef void weight_down_2(const WeightStrip *t) noexcept nogil:
-    weight_down(t, 2, False)
+    weight_down(t, 2, False, False)
 
 cdef void weight_down_pair_1(const WeightStrip *t) noexcept nogil:
-    weight_down(t, 1, True)
+    weight_down(t, 1, True, False)
 
 cdef void weight_down_pair_2(const WeightStrip *t) noexcept nogil:
-    weight_down(t, 2, True)
+    weight_down(t, 2, True, False)
+
+cdef void weight_down_two_1(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 1, False, True)
+
+cdef void weight_down_two_2(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 2, False, True)
 
 
-cdef WeightStripOf WEIGHT_STRIP_OF[2][2]  # by pair and stride
-WEIGHT_STRIP_OF[0][:] = [weight_down_1, weight_down_2]
-WEIGHT_STRIP_OF[1][:] = [weight_down_pair_1, weight_down_pair_2]
+cdef enum:
+    ALONE, SIDE_BY_SIDE, TWO_FILTERS
+
+# By what is made at once, one filter, two of narrow planes in the halves of vectors, or two that
+# see the same X, and by stride.
+cdef WeightStripOf WEIGHT_STRIP_OF[3][2]
+WEIGHT_STRIP_OF[ALONE][:] = [weight_down_1, weight_down_2]
+WEIGHT_STRIP_OF[SIDE_BY_SIDE][:] = [weight_down_pair_1, weight_down_pair_2]
+WEIGHT_STRIP_OF[TWO_FILTERS][:] = [weight_down_two_1, weight_down_two_2]
 
 
 cdef inline vec some_lanes(vec v, int which) noexcept nogil:
@@ -817,7 +826,7 @@ cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
         c.y_spare = min(c.y_reach // max(p.columns.outputs, <Py_ssize_t> 1) + 3, p.band)
     c.bytes = aligned(
         aligned((c.x_met + p.band) * sizeof(void *)) + sizeof(real) * (
-            SIDE * SIDE * LANES + c.x_spare * c.x_reach + c.y_spare * c.y_reach
+            2 * SIDE * SIDE * LANES + c.x_spare * c.x_reach + c.y_spare * c.y_reach
         )
     )
 
@@ -839,14 +848,14 @@ cdef void lay_weight_masks(const WeightColumns *c, const Layer *p) noexcept nogi
 
 
 cdef void add_unit(
-    const WeightColumns *c, const Layer *p, const real *x, const real *y, Py_ssize_t x_apart,
-    Py_ssize_t y_apart, Py_ssize_t u, total *sums, char *memory
+    const WeightColumns *c, const Layer *p, const real *x, const real *y, int how,
+    Py_ssize_t x_apart, Py_ssize_t y_apart, Py_ssize_t u, total *sums, char *memory
 ) noexcept nogil:
-    """Add what a block of rows of one plane of Y, or of a pair, gives."""
+    """Add what a block of rows of one plane of Y, or of two, gives."""
     cdef WeightStrip t
     cdef Py_ssize_t k, stride = p.rows.stride
     cdef real *strip_sums = <real *> (memory + aligned((c.x_met + p.band) * sizeof(void *)))
-    cdef real *spare = strip_sums + SIDE * SIDE * LANES
+    cdef real *spare = strip_sums + 2 * SIDE * SIDE * LANES
     t.once = 1
     t.x = <const real **> memory
     t.y = t.x + c.x_met
@@ -867,29 +876,45 @@ cdef void add_unit(
         t.column = k * LANES
         t.vectors = min(c.together, c.vectors - k)
         t.masks = c.masks + k * (SIDE + 1) * LANES
-        WEIGHT_STRIP_OF[c.pair][stride - 1](&t)
-        add_strip_sums(strip_sums, 1 if c.pair else 0, sums)
-        if y_apart != 0:
-            add_strip_sums(strip_sums, 2, sums + SIDE * SIDE)
+        WEIGHT_STRIP_OF[how][stride - 1](&t)
+        add_strip_sums(strip_sums, 1 if how == SIDE_BY_SIDE else 0, sums)
+        if how == TWO_FILTERS:
+            add_strip_sums(strip_sums + SIDE * SIDE * LANES, 0, sums + p.c * SIDE * SIDE)
+        elif y_apart != 0:
+            add_strip_sums(strip_sums, 2, sums + p.c * SIDE * SIDE)
         k += t.vectors
 
 
-cdef void weight_columns_item(
-    const WeightColumns *c, const Layer *p, Py_ssize_t item, bint two, total *sums,
-    const Columns *columns, const Job *job, char *memory
-) noexcept nogil:
-    """Item: channel of X in its group, filter, band of all blocks of rows of all images.
+cdef inline Py_ssize_t weight_units(const Layer *p) noexcept nogil:
+    return p.bands * parts_in(p.groups * p.k, 2) * p.c
 
-    Or `two` filters next to one another. Planes of dX are made with the first block of their rows.
+
+cdef void weight_columns_item(
+    const WeightColumns *c, const Layer *p, Py_ssize_t item, total *sums, const Columns *columns,
+    const Job *job, char *memory
+) noexcept nogil:
+    """Item: channel of X in its group, two filters, band of all blocks of rows of all images.
+
+    Unless `columns` is NULL, planes of dX are made with the first block of their rows.
     """
-    cdef Py_ssize_t filters = p.groups * p.k, m = item // p.c % filters, r = item % p.c, n, u, i, k
-    cdef Py_ssize_t band = item // (p.c * filters), first, last, x_apart, y_apart
+    cdef Py_ssize_t filters = p.groups * p.k, r = item % p.c, m, n, u, i, k, band, first, last
+    cdef Py_ssize_t x_apart, size = SIDE * SIDE
     cdef const real *x
     cdef const real *y
-    for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
+    cdef bint two, within
+    cdef int how = SIDE_BY_SIDE if c.pair else ALONE, together = how
+    item //= p.c
+    m = item % parts_in(filters, 2) * 2
+    band = item // parts_in(filters, 2)
+    two = m + 1 < filters
+    sums += ((band * filters + m) * p.c + r) * size
+    for k in range(size):
         sums[k] = 0
-    x_apart = ((m + 1) // p.k - m // p.k) * p.c * p.x_c if two else 0
-    y_apart = p.y_k if two else 0
+        if two:
+            sums[p.c * size + k] = 0
+    x_apart = ((m + 1) // p.k - m // p.k) * p.c * p.x_c
+    if not c.pair and x_apart == 0:
+        together = TWO_FILTERS
     first = band * p.n * c.blocks // p.bands
     last = (band + 1) * p.n * c.blocks // p.bands
     for i in range(first, last):
@@ -900,18 +925,19 @@ cdef void weight_columns_item(
         if columns != NULL and u == 0:
             k = n * filters + m
             walk_planes(columns, job, k, k + (2 if two else 1), memory + c.bytes)
-        if two and both_within(
+        within = two and together != ALONE and p.y_k != 0 and both_within(
             x, x_apart, p.rows.size, p.x_row, p.x_col, p.columns.size, p.columns.before,
             c.x_reach, c.x_low, c.x_high,
         ) and both_within(
-            y, y_apart, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
+            y, p.y_k, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
             c.y_low, c.y_high,
-        ):
-            add_unit(c, p, x, y, x_apart, y_apart, u, sums, memory)
+        )
+        if within:
+            add_unit(c, p, x, y, together, x_apart, p.y_k, u, sums, memory)
             continue
-        add_unit(c, p, x, y, 0, 0, u, sums, memory)
+        add_unit(c, p, x, y, how, 0, 0, u, sums, memory)
         if two:
-            add_unit(c, p, x + x_apart, y + y_apart, 0, 0, u, sums + SIDE * SIDE, memory)
+            add_unit(c, p, x + x_apart, y + p.y_k, how, 0, 0, u, sums + p.c * size, memory)
 
 
 cdef void weight_of_columns(
@@ -930,16 +956,3 @@ cdef void weight_of_columns(
             w[0] = <real> s
             if not finite(w[0]):
                 exact_weight(p, m, r, k // SIDE, k % SIDE)
-
-
-cdef void weight_columns_items(
-    const WeightColumns *c, const Layer *p, Py_ssize_t first, Py_ssize_t last, total *sums,
-    const Columns *columns, const Job *job, char *memory
-) noexcept nogil:
-    """Items first to last, and in passing dX of the planes of Y that they see, unless NULL."""
-    cdef Py_ssize_t item = first, filters = p.groups * p.k
-    cdef bint two
-    while item < last:
-        two = c.pair and p.c == 1 and item + 1 < last and item % filters + 1 < filters and p.y_k != 0
-        weight_columns_item(c, p, item, two, sums + item * SIDE * SIDE, columns, job, memory)
-        item += 2 if two else 1

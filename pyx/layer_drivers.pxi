@@ -249,18 +249,21 @@ cdef void item_of_weight_lanes(const Call *c, Py_ssize_t item, char *memory) noe
 
 
 cdef void item_of_weight_columns(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
-    cdef Py_ssize_t pairs = c.p.c * c.p.groups * c.p.k * c.p.bands
-    weight_columns_items(
-        &c.weight_columns, &c.p, item * pairs // c.items, (item + 1) * pairs // c.items,
-        <total *> c.sums, &c.beside.columns if c.beside != NULL else NULL,
-        &c.beside.job if c.beside != NULL else NULL, memory,
-    )
+    cdef Py_ssize_t units = weight_units(&c.p), i
+    cdef const Columns *columns = NULL
+    cdef const Job *job = NULL
+    if c.beside != NULL:
+        columns = &c.beside.columns
+        job = &c.beside.job
+    for i in range(item * units // c.items, (item + 1) * units // c.items):
+        weight_columns_item(
+            &c.weight_columns, &c.p, i, <total *> c.sums, columns, job, memory
+        )
 
 
 cdef int begin_weight(Call *c, const Layer *layer) noexcept nogil:
     """Lay out the gradient of W."""
     cdef Layer *p = &c.p
-    cdef Py_ssize_t pairs
     cdef size_t masks = 0, sums = 0, bytes
     c.p = layer[0]
     c.beside = NULL
@@ -275,11 +278,10 @@ cdef int begin_weight(Call *c, const Layer *layer) noexcept nogil:
     elif p.lanes_of == COLUMNS:
         lay_weight_columns(&c.weight_columns, p)
         masks = aligned(c.weight_columns.vectors * (SIDE + 1) * LANES * sizeof(real))
-        pairs = p.c * p.groups * p.k * p.bands
-        sums = aligned(pairs * SIDE * SIDE * sizeof(total))
+        sums = aligned(p.bands * p.groups * p.k * p.c * SIDE * SIDE * sizeof(total))
         bytes = c.weight_columns.bytes
         c.items = items_of_planes(
-            pairs, p.rows.outputs * p.columns.outputs * max(p.n // p.bands, <Py_ssize_t> 1)
+            weight_units(p), 2 * p.rows.outputs * p.columns.outputs * parts_in(p.n, p.bands)
         )
         c.make = item_of_weight_columns
     else:
