@@ -42,13 +42,15 @@ def forward_same(x: object, w: object) -> Array | None: ...
 def input_same(input_shape: object, w: object, dy: object) -> Array | None: ...
 def weight_same(x: object, weight_shape: object, dy: object) -> Array | None: ...
 def layer(
-    direction: str,
     x: Array,
     w: Array,
     y: Array,
     bias: Array | None,
     problem: tuple[object, ...],
     plan: LayerPlan,
+) -> None: ...
+def layer_gradients(
+    dx: tuple[object, ...] | None, dw: tuple[object, ...] | None, db: tuple[object, ...] | None
 ) -> None: ...
 def planes(
     direction: str,

@@ -100,9 +100,7 @@ def _call(
             x, y = (array.reshape(*array.shape[:2], 1, -1) for array in (x, y))
         else:
             columns = max(y.shape[3], 1)
-            plan = plan._replace(
-                band=max(plan.strip // columns, 1), strip=min(plan.strip, columns)
-            )
+            plan = plan._replace(band=max(plan.strip // columns, 1), strip=min(plan.strip, columns))
     groups, top, left, mode = where
     return x, w, y, b, (groups, problem.stride, problem.dilation, top, left, mode), plan
 
@@ -159,9 +157,7 @@ def gradients(
         _deliver_bias(calls[2], db)
 
 
-def _input_call(
-    problem: Problem, w: Array, dy: Array, threads: int, result: Result
-) -> Call | None:
+def _input_call(problem: Problem, w: Array, dy: Array, threads: int, result: Result) -> Call | None:
     """What the kernels are called with for dX, or None where that is not one call."""
     if (
         result.direct is None

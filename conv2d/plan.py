@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -66,24 +66,21 @@ class Plan(NamedTuple):
     threads: int
 
 
-Made = TypeVar("Made")
-Rest = ParamSpec("Rest")
+Planner = TypeVar("Planner", bound=Callable[..., Any])
 
 
-def kept(
-    make: Callable[Concatenate[Problem, Rest], Made],
-) -> Callable[Concatenate[Problem, Rest], Made]:
-    """Of each problem, keep what a planner made of it: a problem comes back in call after call."""
+def kept(make: Planner) -> Planner:
+    """Let each problem keep what a planner made of it: problems come back in call after call."""
 
     @wraps(make)
-    def get(problem: Problem, *args: Rest.args, **_: Rest.kwargs) -> Made:
+    def get(problem: Problem, *args: Any) -> Any:
         key = make, args
-        made: Made | None = problem.plans.get(key)
+        made = problem.plans.get(key)
         if made is None:
             made = problem.plans[key] = make(problem, *args)
         return made
 
-    return get
+    return cast("Planner", get)
 
 
 @kept
@@ -187,7 +184,7 @@ FILTER_STEPS = 576  # of a block of W whose filters lie in the lanes
 PANEL_OF_FILTERS = 2**20  # elements of the panel that goes with them, and its outputs
 OUTPUTS_OF_FILTERS = 2048
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
-COLUMNS_WIDTH = 1024
+COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
@@ -195,10 +192,11 @@ PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a co
 
 @kept
 def walks_columns(problem: Problem, direction: str) -> bool:
-    """Whether filters of 3 x 3 see planes one by one, in reach of kernels that walk down columns."""
+    """Whether filters of 3 x 3 see few planes, in reach of the kernels that walk down columns."""
     stride, left, columns = problem.stride[0], problem.left, problem.y4[3]
     right = (columns - 1) * stride + 3 - left - problem.width  # columns of padding that are seen
-    channels, filters = (size // (problem.groups or 1) for size in (problem.channels, problem.filters))
+    groups = max(problem.groups, 1)
+    channels, filters = problem.channels // groups, problem.filters // groups
     fits = (
         problem.a == problem.b == 3
         and problem.dilation == (1, 1)
@@ -301,7 +299,9 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         band = _rows_of_filters(problem, rows, columns, made, back)
         if band > 0:
             depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
-            return LayerPlan(FILTERS, band, columns, depth, *taps, 1, 1, min(threads, 16))
+            return LayerPlan(
+                FILTERS, band, columns, depth, taps[0], taps[1], 1, 1, min(threads, 16)
+            )
     depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
     if is_pointwise(problem):
         rows, columns = 1, rows * columns
@@ -331,9 +331,7 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, 1, threads)
 
 
-def _rows_of_filters(
-    problem: Problem, rows: int, columns: int, made: int, back: bool
-) -> int:
+def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back: bool) -> int:
     """How many rows at a time are best made with filters in the lanes; 0 where positions are.
 
     Both are counted in steps of a vector for each element of W, what each output costs beside its
@@ -341,13 +339,10 @@ def _rows_of_filters(
     (measured at 7 x 7 to 68 x 68). That several images share it must not count: an image has the
     same bits alone and in a batch.
     """
-    reduced, height, width = (problem.y4 if back else problem.x4)[1:]
-    reduced //= problem.groups
-    steps = reduced * problem.a * problem.b
-    if back:
-        steps /= problem.stride[0] * problem.stride[1]
-    # Elements of the panel of a row, and of all that its taps see beyond it.
-    row = reduced * (columns + problem.b) * (1 if back else problem.stride[0] * problem.stride[1])
+    reduced = (problem.filters if back else problem.channels) // problem.groups
+    lattices = problem.stride[0] * problem.stride[1]
+    steps = reduced * problem.a * problem.b / (lattices if back else 1)
+    row = reduced * (columns + problem.b) * (1 if back else lattices)  # elements of the panel
     band = min(PANEL_OF_FILTERS // max(row, 1) - problem.a, OUTPUTS_OF_FILTERS // columns, rows)
     if made < 32 or steps < 16 or band < 1:
         return 0

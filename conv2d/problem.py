@@ -49,14 +49,11 @@ class Settings(NamedTuple):
 
 
 class Problem(Settings):
-    """What follows from the settings is worked out once: a problem lives as long as its calls recur.
-
-    `plans` is where the planner keeps what it has decided.
-    """
+    """What follows from settings is worked out once, problems being known from call to call."""
 
     @cached_property
     def plans(self) -> dict[Hashable, Any]:
-        """The plans of this problem, by direction and threads."""
+        """Where the planner keeps what it has decided (`plan.kept`)."""
         return {}
 
     @cached_property

@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
+    COLUMNS, EDGE, FILTERS, PLANES, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
 )
 
 
@@ -47,7 +47,9 @@ include "layer_weight.pxi"
 include "layer_lanes.pxi"
 include "layer_lanes_weight.pxi"
 include "layer_filters.pxi"
+include "layer_strips.pxi"
 include "layer_columns.pxi"
+include "layer_columns_weight.pxi"
 include "layer_drivers.pxi"
 
 

@@ -1,5 +1,5 @@
-# The calls: which side of a layer is what in the formulas, what is cut into which items of work, and
-# who works on them. One call makes one result; those of one layer can be worked on together.
+# The calls: which side of a layer is what in the formulas, into which items the work is cut, and who
+# works on them. One call makes one result; those of one layer can be worked on together.
 
 cdef enum:
     ROOM = 28 << 20  # bytes that all threads may take

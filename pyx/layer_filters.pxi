@@ -5,8 +5,8 @@
 # [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the
 # source. So no lane is lost to the ends of rows, nor to planes smaller than a vector.
 #
-# An item of work is some rows of one lattice of a few images of one group, and some of the blocks of
-# m, which share the panels and use each transposed block for all images.
+# An item of work is some rows of one lattice of a few images of one group, and some of the blocks
+# of m, which share the panels and use each transposed block for all images.
 
 cdef enum:
     IMAGES = 8

@@ -1,0 +1,323 @@
+# Filters of 3 x 3 that see few channels, strides 1 and 2: the gradient of W
+#
+# The planes are read as in layer_columns.pxi. On the way down a strip of one vector of Y the nine
+# sums of a filter and a channel are in registers, and the last three rows of Y; each vector of X is
+# loaded once for each filter column and meets all three. Where planes are at most half a vector
+# wide, two filters lie side by side; else two that see the same channel share what is loaded of it.
+# Sums of up to TERMS products in a lane are added up in `total`, in an order that the sizes say.
+
+cdef enum:
+    TERMS = 256
+    AHEAD = 4  # vectors that are fetched before they are needed
+
+
+cdef struct WeightStrip:
+    int once  # see Tile
+    const real **x  # rows; NULL in padding
+    const real **y
+    Py_ssize_t x_apart, y_apart  # of a pair of planes
+    Py_ssize_t column, vectors  # of Y
+    Py_ssize_t count  # rows of Y
+    const real *masks  # of the x that each column of taps sees, and of y
+    real *sums  # [tap][lane]
+
+
+cdef inline void products_down(
+    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t column, const real *mask, int stride,
+    bint pair, bint two, const vec *y, int at_0, int at_1, int at_2
+) noexcept nogil:
+    """A row of X with the y that see it through the tap rows 0, 1 and 2; where negative, none."""
+    cdef vec x
+    cdef int q, f, tap
+    cdef const real *row = t.x[i]
+    if row == NULL:
+        return
+    row += column * stride
+    fetch(row + AHEAD * stride * LANES)
+    if stride == 2:
+        fetch(row + (AHEAD * stride + 1) * LANES)
+    for q in range(SIDE):
+        if stride == 1:
+            x = look(row + q, t.x_apart, pair)
+        else:
+            x = every_second(row, t.x_apart if pair else LANES, q)
+        x = only(x, peek(mask + q * LANES))
+        for f in range(2 if two else 1):
+            tap = f * SIDE * SIDE + q
+            if at_0 >= 0:
+                acc[tap] = acc[tap] + y[f * SIDE + at_0] * x
+            if at_1 >= 0:
+                acc[tap + SIDE] = acc[tap + SIDE] + y[f * SIDE + at_1] * x
+            if at_2 >= 0:
+                acc[tap + 2 * SIDE] = acc[tap + 2 * SIDE] + y[f * SIDE + at_2] * x
+
+
+cdef inline void weight_down(
+    const WeightStrip *t, int stride, bint pair, bint two
+) noexcept nogil:
+    """The nine sums of a few strips of one vector of Y, or of `two` filters."""
+    cdef vec acc[2 * SIDE * SIDE]
+    cdef const real *mask
+    cdef vec y[2 * SIDE]  # of each filter: this row, the one before, and the one before that
+    cdef Py_ssize_t i, v, column
+    cdef int k, f, _once
+    for _once in range(t.once):
+        for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
+            acc[k] = splat(0)
+        for v in range(t.vectors):
+            column = t.column + v * LANES
+            mask = t.masks + v * (SIDE + 1) * LANES
+            for k in range(2 * SIDE):
+                y[k] = splat(0)
+            for i in range(t.count):
+                for f in range(2 if two else 1):
+                    y[f * SIDE + 2] = y[f * SIDE + 1]
+                    y[f * SIDE + 1] = y[f * SIDE]
+                    y[f * SIDE] = only(
+                        look(t.y[i] + column + f * t.y_apart, t.y_apart, pair),
+                        peek(mask + SIDE * LANES),
+                    )
+                    fetch(t.y[i] + column + f * t.y_apart + AHEAD * LANES)
+                if stride == 1:
+                    products_down(t, acc, i, column, mask, 1, pair, two, y, 0, 1, 2)
+                else:
+                    products_down(t, acc, 2 * i, column, mask, 2, pair, two, y, 0, -1, 1)
+                    products_down(t, acc, 2 * i + 1, column, mask, 2, pair, two, y, -1, 0, -1)
+            i = t.count
+            if stride == 1:
+                products_down(t, acc, i, column, mask, 1, pair, two, y, -1, 0, 1)
+                products_down(t, acc, i + 1, column, mask, 1, pair, two, y, -1, -1, 0)
+            else:
+                products_down(t, acc, 2 * i, column, mask, 2, pair, two, y, -1, -1, 0)
+        for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
+            store(t.sums + k * LANES, acc[k])
+
+
+ctypedef void (*WeightStripOf)(const WeightStrip *) noexcept nogil
+
+cdef void weight_down_1(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 1, False, False)
+
+cdef void weight_down_2(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 2, False, False)
+
+cdef void weight_down_pair_1(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 1, True, False)
+
+cdef void weight_down_pair_2(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 2, True, False)
+
+cdef void weight_down_two_1(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 1, False, True)
+
+cdef void weight_down_two_2(const WeightStrip *t) noexcept nogil:
+    weight_down(t, 2, False, True)
+
+
+cdef enum:
+    ALONE, SIDE_BY_SIDE, TWO_FILTERS
+
+# By what is made at once, one filter, two of narrow planes in the halves of vectors, or two that
+# see the same X, and by stride.
+cdef WeightStripOf WEIGHT_STRIP_OF[3][2]
+WEIGHT_STRIP_OF[ALONE][:] = [weight_down_1, weight_down_2]
+WEIGHT_STRIP_OF[SIDE_BY_SIDE][:] = [weight_down_pair_1, weight_down_pair_2]
+WEIGHT_STRIP_OF[TWO_FILTERS][:] = [weight_down_two_1, weight_down_two_2]
+
+
+cdef inline vec some_lanes(vec v, int which) noexcept nogil:
+    """Of all lanes (0), the lower (1) or the upper half (2), with zeros between."""
+    if which == 0:
+        return v
+    return zip_low(v, splat(0)) if which == 1 else zip_high(v, splat(0))
+
+
+cdef void add_strip_sums(const real *sums, int which, total *to) noexcept nogil:
+    """to[tap] += the sum of sums[tap][lane], in pairs, which the lanes of one vector end up as."""
+    cdef vec a[LANES]
+    cdef real flat[LANES]
+    cdef int part, begin, i, half
+    for part in range((SIDE * SIDE + LANES - 1) // LANES):
+        begin = part * LANES
+        for i in range(LANES):
+            a[i] = splat(0)
+            if begin + i < SIDE * SIDE:
+                a[i] = some_lanes(load(sums + (begin + i) * LANES), which)
+        half = LANES // 2
+        while half > 0:
+            for i in range(half):
+                a[i] = zip_low(a[i], a[i + half]) + zip_high(a[i], a[i + half])
+            half //= 2
+        store(flat, a[0])
+        for i in range(min(LANES, SIDE * SIDE - begin)):
+            to[begin + i] += flat[i]
+
+
+cdef struct WeightColumns:
+    Py_ssize_t vectors, blocks
+    Py_ssize_t together  # vectors that are summed up in one type before they join in `total`
+    bint pair
+    Py_ssize_t x_reach, y_reach, x_met, x_spare, y_spare
+    const real *x_low
+    const real *x_high
+    const real *y_low
+    const real *y_high
+    real *masks  # [vector][of each column of taps, of y][lane]
+    size_t bytes  # of one thread
+
+
+cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
+    cdef Py_ssize_t stride = p.rows.stride
+    c.vectors = parts_in(p.columns.outputs, LANES)
+    c.blocks = parts_in(p.rows.outputs, p.band)
+    c.together = max(TERMS // p.band, <Py_ssize_t> 1)
+    c.pair = LANES > 1 and 2 * p.columns.outputs <= LANES
+    c.y_reach = c.vectors * LANES
+    c.x_reach = c.vectors * LANES * stride + 2
+    c.x_met = (p.band - 1) * stride + SIDE
+    memory_of(
+        <const real *> p.x, p.n, p.x_n, p.groups * p.c, p.x_c, p.rows.size, p.x_row,
+        p.columns.size, &c.x_low, &c.x_high,
+    )
+    memory_of(
+        <const real *> p.y, p.n, p.y_n, p.groups * p.k, p.y_k, p.rows.outputs, p.y_row,
+        p.columns.outputs, &c.y_low, &c.y_high,
+    )
+    c.x_spare = c.x_met
+    if not scattered(p.x_row, p.x_col, p.columns.size):
+        c.x_spare = min(c.x_reach // max(p.columns.size, <Py_ssize_t> 1) + 3, c.x_met)
+    c.y_spare = p.band
+    if not scattered(p.y_row, p.y_col, p.columns.outputs):
+        c.y_spare = min(c.y_reach // max(p.columns.outputs, <Py_ssize_t> 1) + 3, p.band)
+    c.bytes = aligned(
+        aligned((c.x_met + p.band) * sizeof(void *)) + sizeof(real) * (
+            2 * SIDE * SIDE * LANES + c.x_spare * c.x_reach + c.y_spare * c.y_reach
+        )
+    )
+
+
+cdef void lay_weight_masks(const WeightColumns *c, const Layer *p) noexcept nogil:
+    cdef Py_ssize_t k, q, first, size, stride = p.columns.stride
+    cdef Py_ssize_t period = LANES // 2 if c.pair else LANES
+    for k in range(c.vectors):
+        for q in range(SIDE):
+            first = k * LANES * stride - p.columns.before + q
+            size = (p.columns.outputs - 1) * stride - p.columns.before + q + 1
+            set_mask(
+                c.masks + (k * (SIDE + 1) + q) * LANES, first, stride,
+                min(size, p.columns.size), period,
+            )
+        set_mask(
+            c.masks + (k * (SIDE + 1) + SIDE) * LANES, k * LANES, 1, p.columns.outputs, period
+        )
+
+
+cdef void add_unit(
+    const WeightColumns *c, const Layer *p, const real *x, const real *y, int how,
+    Py_ssize_t x_apart, Py_ssize_t y_apart, Py_ssize_t u, total *sums, char *memory
+) noexcept nogil:
+    """Add what a block of rows of one plane of Y, or of two, gives."""
+    cdef WeightStrip t
+    cdef Py_ssize_t k, stride = p.rows.stride
+    cdef real *strip_sums = <real *> (memory + aligned((c.x_met + p.band) * sizeof(void *)))
+    cdef real *spare = strip_sums + 2 * SIDE * SIDE * LANES
+    t.once = 1
+    t.x = <const real **> memory
+    t.y = t.x + c.x_met
+    t.x_apart = x_apart
+    t.y_apart = y_apart
+    t.sums = strip_sums
+    t.count = min(p.band, p.rows.outputs - u)
+    point_down(
+        t.x, u * stride - p.rows.before, (t.count - 1) * stride + SIDE, x, p.rows.size, p.x_row,
+        p.x_col, p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
+    )
+    point_down(
+        t.y, u, t.count, y, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
+        c.y_low, c.y_high, spare + c.x_spare * c.x_reach,
+    )
+    k = 0
+    while k < c.vectors:
+        t.column = k * LANES
+        t.vectors = min(c.together, c.vectors - k)
+        t.masks = c.masks + k * (SIDE + 1) * LANES
+        WEIGHT_STRIP_OF[how][stride - 1](&t)
+        add_strip_sums(strip_sums, 1 if how == SIDE_BY_SIDE else 0, sums)
+        if how == TWO_FILTERS:
+            add_strip_sums(strip_sums + SIDE * SIDE * LANES, 0, sums + p.c * SIDE * SIDE)
+        elif y_apart != 0:
+            add_strip_sums(strip_sums, 2, sums + p.c * SIDE * SIDE)
+        k += t.vectors
+
+
+cdef inline Py_ssize_t weight_units(const Layer *p) noexcept nogil:
+    return p.bands * parts_in(p.groups * p.k, 2) * p.c
+
+
+cdef void weight_columns_item(
+    const WeightColumns *c, const Layer *p, Py_ssize_t item, total *sums, const Columns *columns,
+    const Job *job, char *memory
+) noexcept nogil:
+    """Item: channel of X in its group, two filters, band of all blocks of rows of all images.
+
+    Unless `columns` is NULL, planes of dX are made with the first block of their rows.
+    """
+    cdef Py_ssize_t filters = p.groups * p.k, r = item % p.c, m, n, u, i, k, band, first, last
+    cdef Py_ssize_t x_apart, size = SIDE * SIDE
+    cdef const real *x
+    cdef const real *y
+    cdef bint two, within
+    cdef int how = SIDE_BY_SIDE if c.pair else ALONE, together = how
+    item //= p.c
+    m = item % parts_in(filters, 2) * 2
+    band = item // parts_in(filters, 2)
+    two = m + 1 < filters
+    sums += ((band * filters + m) * p.c + r) * size
+    for k in range(size):
+        sums[k] = 0
+        if two:
+            sums[p.c * size + k] = 0
+    x_apart = ((m + 1) // p.k - m // p.k) * p.c * p.x_c
+    if not c.pair and x_apart == 0:
+        together = TWO_FILTERS
+    first = band * p.n * c.blocks // p.bands
+    last = (band + 1) * p.n * c.blocks // p.bands
+    for i in range(first, last):
+        n = i // c.blocks
+        u = i % c.blocks * p.band
+        x = <const real *> p.x + n * p.x_n + (m // p.k * p.c + r) * p.x_c
+        y = <const real *> p.y + n * p.y_n + m * p.y_k
+        if columns != NULL and u == 0:
+            k = n * filters + m
+            walk_planes(columns, job, k, k + (2 if two else 1), memory + c.bytes)
+        within = two and together != ALONE and p.y_k != 0 and both_within(
+            x, x_apart, p.rows.size, p.x_row, p.x_col, p.columns.size, p.columns.before,
+            c.x_reach, c.x_low, c.x_high,
+        ) and both_within(
+            y, p.y_k, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
+            c.y_low, c.y_high,
+        )
+        if within:
+            add_unit(c, p, x, y, together, x_apart, p.y_k, u, sums, memory)
+            continue
+        add_unit(c, p, x, y, how, 0, 0, u, sums, memory)
+        if two:
+            add_unit(c, p, x + x_apart, y + p.y_k, how, 0, 0, u, sums + p.c * size, memory)
+
+
+cdef void weight_of_columns(
+    const Layer *p, Py_ssize_t m, const total *sums
+) noexcept nogil:
+    """One filter from the sums of all bands."""
+    cdef Py_ssize_t r, k, band, pairs = p.c * p.groups * p.k
+    cdef real *w
+    cdef total s
+    for r in range(p.c):
+        for k in range(SIDE * SIDE):
+            s = 0
+            for band in range(p.bands):
+                s += sums[(band * pairs + m * p.c + r) * SIDE * SIDE + k]
+            w = <real *> p.w + m * p.w_k + r * p.w_c + k // SIDE * p.w_row + k % SIDE * p.w_col
+            w[0] = <real> s
+            if not finite(w[0]):
+                exact_weight(p, m, r, k // SIDE, k % SIDE)

@@ -1,0 +1,328 @@
+# Strips of columns of layer_columns.pxi: what is done on the way down
+#
+# Each vector of a source row is loaded once for each filter column and meets all results that it is
+# part of: up to three rows of sums are in registers, and the nine taps.
+
+cdef enum:
+    SIDE = 3
+    WIDE = 4  # vectors of a strip of Y, at most
+
+
+cdef struct Strip:
+    int once  # see Tile
+    const real **rows  # the source from the first row that is seen on; NULL in padding
+    Py_ssize_t column  # of the source rows
+    Py_ssize_t first, count  # rows of the result
+    const real *w  # vectors: the taps, the bias
+    Py_ssize_t apart, out_apart  # of a pair of planes
+    real *out  # in row 0 of the block
+    Py_ssize_t pitch
+    Py_ssize_t whole  # rows of which whole vectors may be stored
+    real *bounce  # the others, [row][WIDE * LANES]
+    const real *left  # masks
+    const real *right
+    const real *inside
+
+
+ctypedef void (*StripOf)(const Strip *) noexcept nogil
+
+
+cdef inline vec look(const real *row, Py_ssize_t apart, bint pair) noexcept nogil:
+    """A vector of a row, or the same half of one of each row of a pair of planes."""
+    return join(row, row + apart) if pair else load(row)
+
+
+cdef inline vec add_row(vec sum, const vec *tap, const vec *x) noexcept nogil:
+    """A row of taps, summed up apart: so a row need not wait for the one before."""
+    return sum + (tap[0] * x[0] + tap[1] * x[1] + tap[2] * x[2])
+
+
+cdef inline void meet_row(
+    vec *acc, const vec *tap, const Strip *t, Py_ssize_t i, vec bias, vec left, vec right, int nv,
+    bint pair, int begins, int goes_on, int ends
+) noexcept nogil:
+    """A source row into three rows of sums, the first of which begins with it. Stride 1."""
+    cdef vec x[SIDE]
+    cdef int q, v
+    cdef const real *row = t.rows[i]
+    for v in range(nv):
+        acc[begins * WIDE + v] = bias
+    if row == NULL:
+        return
+    row += t.column
+    for v in range(nv):
+        for q in range(SIDE):
+            x[q] = look(row + q + v * LANES, t.apart, pair)
+        if v == 0:
+            x[0] = only(x[0], left)
+        if v == nv - 1:
+            x[2] = only(x[2], right)
+        acc[begins * WIDE + v] = add_row(acc[begins * WIDE + v], tap, x)
+        acc[goes_on * WIDE + v] = add_row(acc[goes_on * WIDE + v], tap + SIDE, x)
+        acc[ends * WIDE + v] = add_row(acc[ends * WIDE + v], tap + 2 * SIDE, x)
+
+
+cdef inline vec every_second(const real *row, Py_ssize_t next, int q) noexcept nogil:
+    """What outputs see through column q of taps at stride 2, in two vectors `next` apart."""
+    if q == 1:
+        return odd(load(row), load(row + next))
+    return even(load(row + q), load(row + q + next))
+
+
+cdef inline void meet_row_apart(
+    vec *acc, const vec *tap, const Strip *t, Py_ssize_t i, vec left, vec right, int nv, bint pair,
+    int into, int tap_row, int into_too
+) noexcept nogil:
+    """A source row into the sums of one row, and with its first taps into another's. Stride 2."""
+    cdef vec x[SIDE]
+    cdef int q, v
+    cdef const real *row = t.rows[i]
+    if row == NULL:
+        return
+    row += t.column
+    for v in range(nv):
+        for q in range(SIDE):
+            x[q] = every_second(row + 2 * v * LANES, t.apart if pair else LANES, q)
+        if v == 0:
+            x[0] = only(x[0], left)
+        if v == nv - 1:
+            x[2] = only(x[2], right)
+        acc[into * WIDE + v] = add_row(acc[into * WIDE + v], tap + tap_row * SIDE, x)
+        if into_too >= 0:
+            acc[into_too * WIDE + v] = add_row(acc[into_too * WIDE + v], tap, x)
+
+
+cdef inline real *row_of_result(const Strip *t, Py_ssize_t i) noexcept nogil:
+    return t.out + i * t.pitch if i < t.whole else t.bounce + (i - t.whole) * WIDE * LANES
+
+
+cdef inline real *second_row(const Strip *t, real *row, Py_ssize_t i) noexcept nogil:
+    """The row of the second of a pair of planes beside that of the first."""
+    return row + (t.out_apart if i < t.whole else LANES)
+
+
+cdef inline void put(
+    const Strip *t, const vec *acc, int nv, bint pair, Py_ssize_t i
+) noexcept nogil:
+    """Row i of a strip of the result."""
+    cdef real *y
+    cdef int v
+    if i < 0:
+        return
+    y = row_of_result(t, i)
+    if pair:
+        part(y, second_row(t, y, i), acc[0])
+    else:
+        for v in range(nv):
+            store(y + v * LANES, acc[v])
+
+
+cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
+    """A strip of nv vectors at stride 1."""
+    cdef vec acc[SIDE * WIDE]
+    cdef vec tap[SIDE * SIDE]
+    cdef vec bias, left, right
+    cdef Py_ssize_t i
+    cdef int k, _once
+    for _once in range(t.once):
+        bias = load(t.w + SIDE * SIDE * LANES)
+        left = load(t.left)
+        right = load(t.right)
+        for k in range(SIDE * SIDE):
+            tap[k] = load(t.w + k * LANES)
+        for k in range(SIDE * WIDE):
+            acc[k] = bias
+        i = -2
+        while True:
+            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 0, 2, 1)
+            put(t, acc + WIDE, nv, pair, i)
+            i += 1
+            if i == t.count:
+                break
+            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 1, 0, 2)
+            put(t, acc + 2 * WIDE, nv, pair, i)
+            i += 1
+            if i == t.count:
+                break
+            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 2, 1, 0)
+            put(t, acc, nv, pair, i)
+            i += 1
+            if i == t.count:
+                break
+
+
+cdef inline void walk_apart(const Strip *t, int nv, bint pair) noexcept nogil:
+    """A strip of nv vectors at stride 2."""
+    cdef vec acc[2 * WIDE]
+    cdef vec tap[SIDE * SIDE]
+    cdef vec bias, left, right
+    cdef Py_ssize_t i
+    cdef int k, v, _once
+    for _once in range(t.once):
+        bias = load(t.w + SIDE * SIDE * LANES)
+        left = load(t.left)
+        right = load(t.right)
+        for k in range(SIDE * SIDE):
+            tap[k] = load(t.w + k * LANES)
+        for k in range(2 * WIDE):
+            acc[k] = bias
+        meet_row_apart(acc, tap, t, 0, left, right, nv, pair, 0, 0, -1)
+        i = 0
+        while True:
+            meet_row_apart(acc, tap, t, 2 * i + 1, left, right, nv, pair, 0, 1, -1)
+            for v in range(nv):
+                acc[WIDE + v] = bias
+            meet_row_apart(acc, tap, t, 2 * i + 2, left, right, nv, pair, 0, 2, 1)
+            put(t, acc, nv, pair, i)
+            i += 1
+            if i == t.count:
+                break
+            meet_row_apart(acc, tap, t, 2 * i + 1, left, right, nv, pair, 1, 1, -1)
+            for v in range(nv):
+                acc[v] = bias
+            meet_row_apart(acc, tap, t, 2 * i + 2, left, right, nv, pair, 1, 2, 0)
+            put(t, acc + WIDE, nv, pair, i)
+            i += 1
+            if i == t.count:
+                break
+
+
+cdef void walk_1(const Strip *t) noexcept nogil:
+    walk(t, 1, False)
+
+cdef void walk_2(const Strip *t) noexcept nogil:
+    walk(t, 2, False)
+
+cdef void walk_3(const Strip *t) noexcept nogil:
+    walk(t, 3, False)
+
+cdef void walk_4(const Strip *t) noexcept nogil:
+    walk(t, 4, False)
+
+cdef void walk_pair(const Strip *t) noexcept nogil:
+    walk(t, 1, True)
+
+cdef void walk_apart_1(const Strip *t) noexcept nogil:
+    walk_apart(t, 1, False)
+
+cdef void walk_apart_2(const Strip *t) noexcept nogil:
+    walk_apart(t, 2, False)
+
+cdef void walk_apart_3(const Strip *t) noexcept nogil:
+    walk_apart(t, 3, False)
+
+cdef void walk_apart_4(const Strip *t) noexcept nogil:
+    walk_apart(t, 4, False)
+
+cdef void walk_apart_pair(const Strip *t) noexcept nogil:
+    walk_apart(t, 1, True)
+
+
+# ---------------------------------------------------------------- the gradient of X at stride 2
+
+
+cdef inline void spread_row(
+    const vec *tap, const Strip *t, Py_ssize_t i, int tap_row, vec left, vec right, vec inside,
+    int nv, bint pair, int odd, vec *outer, vec *alone
+) noexcept nogil:
+    """A row of dY into those columns of a row of dX that two taps reach, and into the others."""
+    cdef vec a, b
+    cdef int v
+    cdef const real *row = t.rows[i]
+    if row == NULL:
+        return
+    row += t.column
+    for v in range(nv):
+        a = look(row + v * LANES, t.apart, pair)
+        b = look(row + v * LANES + 1, t.apart, pair)
+        if v == 0 and odd == 0:
+            a = only(a, left)
+        if v == nv - 1:
+            a = only(a, inside)
+            b = only(b, right)
+        outer[v] = outer[v] + tap[tap_row * SIDE] * b
+        outer[v] = outer[v] + tap[tap_row * SIDE + 2] * a
+        alone[v] = alone[v] + tap[tap_row * SIDE + 1] * (a if odd else b)
+
+
+cdef inline void put_pairs(
+    const Strip *t, const vec *outer, const vec *alone, int nv, bint pair, int odd, Py_ssize_t i
+) noexcept nogil:
+    """Row i of a strip of dX, whose columns are those of both in turn."""
+    cdef real *x
+    cdef vec first, second
+    cdef int v
+    if i < 0 or i >= t.count:
+        return
+    x = row_of_result(t, i)
+    for v in range(nv):
+        first = alone[v] if odd else outer[v]
+        second = outer[v] if odd else alone[v]
+        store(x, zip_low(first, second))
+        store(second_row(t, x, i) if pair else x + LANES, zip_high(first, second))
+        x += 2 * LANES
+
+
+cdef inline void spread(const Strip *t, int nv, bint pair, int odd) noexcept nogil:
+    """A strip of nv pairs of vectors of dX."""
+    cdef vec outer[2]
+    cdef vec alone[2]
+    cdef vec tap[SIDE * SIDE]
+    cdef vec bias, left, right, inside
+    cdef Py_ssize_t i
+    cdef int k, v, _once
+    for _once in range(t.once):
+        bias = load(t.w + SIDE * SIDE * LANES)
+        left = load(t.left)
+        right = load(t.right)
+        inside = load(t.inside)
+        for k in range(SIDE * SIDE):
+            tap[k] = load(t.w + k * LANES)
+        for v in range(nv):
+            outer[v] = bias
+            alone[v] = bias
+        spread_row(tap, t, 0, 2, left, right, inside, nv, pair, odd, outer, alone)
+        i = t.first
+        k = 1
+        while i < t.count:
+            spread_row(tap, t, k, 0, left, right, inside, nv, pair, odd, outer, alone)
+            put_pairs(t, outer, alone, nv, pair, odd, i)
+            for v in range(nv):
+                outer[v] = bias
+                alone[v] = bias
+            spread_row(tap, t, k, 1, left, right, inside, nv, pair, odd, outer, alone)
+            put_pairs(t, outer, alone, nv, pair, odd, i + 1)
+            for v in range(nv):
+                outer[v] = bias
+                alone[v] = bias
+            spread_row(tap, t, k, 2, left, right, inside, nv, pair, odd, outer, alone)
+            i += 2
+            k += 1
+
+
+cdef void spread_even_1(const Strip *t) noexcept nogil:
+    spread(t, 1, False, 0)
+
+cdef void spread_even_2(const Strip *t) noexcept nogil:
+    spread(t, 2, False, 0)
+
+cdef void spread_even_pair(const Strip *t) noexcept nogil:
+    spread(t, 1, True, 0)
+
+cdef void spread_odd_1(const Strip *t) noexcept nogil:
+    spread(t, 1, False, 1)
+
+cdef void spread_odd_2(const Strip *t) noexcept nogil:
+    spread(t, 2, False, 1)
+
+cdef void spread_odd_pair(const Strip *t) noexcept nogil:
+    spread(t, 1, True, 1)
+
+
+# By kind (Y at stride 1, Y at stride 2, dX at stride 2 for an even and for an odd padding on the
+# left) and by vectors; at 0 a pair of planes.
+cdef StripOf STRIP_OF[4][WIDE + 1]
+STRIP_OF[0][:] = [walk_pair, walk_1, walk_2, walk_3, walk_4]
+STRIP_OF[1][:] = [walk_apart_pair, walk_apart_1, walk_apart_2, walk_apart_3, walk_apart_4]
+STRIP_OF[2][:] = [spread_even_pair, spread_even_1, spread_even_2, NULL, NULL]
+STRIP_OF[3][:] = [spread_odd_pair, spread_odd_1, spread_odd_2, NULL, NULL]
