@@ -184,6 +184,7 @@ FILTER_STEPS = 576  # of a block of W whose filters lie in the lanes
 PANEL_OF_FILTERS = 2**20  # elements of the panel that goes with them, and its outputs
 OUTPUTS_OF_FILTERS = 2048
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
+COLUMN_ROWS = 64
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
@@ -218,11 +219,13 @@ def walks_columns(problem: Problem, direction: str) -> bool:
 def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
     """The plan for walks down the columns."""
     rows = problem.x4[2] if direction == "input" else problem.y4[2]
-    band, bands = _share(rows, 64), 1
+    band, bands = COLUMN_ROWS, 1
     if direction == "weight":
         # Few rows at a time are what prefetching follows where planes come from far away.
         plane = rows * problem.y4[3] * np.dtype(problem.dtype).itemsize
-        band = _share(rows, 8 if plane > 2**20 else 16 if plane > 2**17 else 32)
+        band = min(band, 8 if plane > 2**20 else 16 if plane > 2**17 else 32)
+    band = _share(rows, band)
+    if direction == "weight":
         pairs = problem.channels * problem.filters // problem.groups
         bands = max(min(-(-ITEMS // max(pairs, 1)), problem.images * -(-rows // band)), 1)
     threads = 1 if problem.flops < SMALL_FLOPS else min(threads, MAX_THREADS)

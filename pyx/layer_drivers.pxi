@@ -1,4 +1,4 @@
-# The calls: which side of a layer is what in the formulas, into which items the work is cut, and who
+# The calls: which side of a layer is what in the formulas, what items its work is cut into, and who
 # works on them. One call makes one result; those of one layer can be worked on together.
 
 cdef enum:

@@ -30,7 +30,7 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
     cdef const real *row[NV]
     cdef const real *w
     cdef const real *v_w
-    cdef Py_ssize_t left, k, offset, w_m = t.w_m
+    cdef Py_ssize_t left, k, offset, w_m = t.w_m, ahead = t.w_step if t.far else 0
     cdef int i, v, _once
     for _once in range(t.once):
         for v in range(nv):
@@ -43,10 +43,9 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
             for k in range(min(left, t.table)):
                 offset = t.x_offset[k]
                 v_w = w + t.w_offset[k]
-                if t.far:
-                    fetch(v_w + t.w_step)
-                    fetch(v_w + t.w_step + mr // 2 * w_m)
-                    fetch(v_w + t.w_step + (mr - 1) * w_m)
+                fetch(v_w + ahead)
+                fetch(v_w + ahead + mr // 2 * w_m)
+                fetch(v_w + ahead + (mr - 1) * w_m)
                 for v in range(nv):
                     x[v] = load(row[v] + offset)
                 for i in range(mr):

@@ -43,7 +43,9 @@ BLOCKS = {
     "some channels and taps at a time": {"DEPTH": 5, "TAPS": 2, "FILTER_STEPS": 7},
     "bands of lanes": {"PICTURE": 40, "ITEMS": 40},
     "all kernels of planes": {"SMALL_PLANE": 0, "SMALL_FLOPS": 0, "CHUNK": 50},
-    "no kernels of planes": {"SMALL_PLANE": 10**9, "WIDEST": 0},
+    "no kernels of planes": {"SMALL_PLANE": 10**9, "WIDEST": 0, "COLUMNS_WIDTH": 0},
+    "no walks down columns": {"COLUMNS_WIDTH": 0},
+    "few rows at a time": {"COLUMN_ROWS": 3, "OUTPUTS_OF_FILTERS": 20},
 }
 
 

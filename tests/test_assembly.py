@@ -73,10 +73,15 @@ def products(instructions, element, level):
     return sum(re.fullmatch(name, i.name) is not None for i in wide)
 
 
-def on_stack(instructions, level):
-    """Whole vectors that are read from the stack or written there."""
+def on_stack(instructions, level, whole=None):
+    """Whole vectors that are read from the stack or written there.
+
+    rbp leads there where the function, all of it in `whole`, sets it so; else it is as good as any.
+    """
+    framed = any(i.operands == "%rsp,%rbp" for i in whole or instructions)
+    place = re.compile(r"\(%r[sb]p" if framed else r"\(%rsp")
     return sum(
-        REGISTERS[level] in i.operands and re.search(r"\(%r[sb]p", i.operands) is not None
+        REGISTERS[level] in i.operands and place.search(i.operands) is not None
         for i in instructions
     )
 
@@ -85,7 +90,7 @@ def hot_loops(name, element, level, kind="planar"):
     """Products of a function, and of its inner loops; and the vectors these have on the stack."""
     whole = functions(element, level, kind)[name]
     loops = [loop for loop in inner_loops(whole) if products(loop, element, level)]
-    counts = [(products(loop, element, level), on_stack(loop, level)) for loop in loops]
+    counts = [(products(loop, element, level), on_stack(loop, level, whole)) for loop in loops]
     return products(whole, element, level), counts
 
 

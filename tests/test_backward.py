@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import MODES, Problem, draw, same_bits
+from helpers import MODES, Problem, draw, lay, same_bits
 
 import conv2d
 
@@ -25,6 +25,43 @@ def test_single_calls(level, dtype, mode, padding, num_threads):
         same_bits((dx, dw), (dx_alone, conv2d.conv2d_weight(x, w.shape, dy, **settings)))
         assert db.shape == ()
         assert db.dtype == dy.dtype
+
+
+LAYERS = {
+    "walks down columns": Problem((3, 5, 9, 23), (5, 1, 3, 3), groups=5),
+    "narrow planes": Problem((2, 5, 9, 7), (5, 1, 3, 3), groups=5),
+    "stride": Problem((3, 4, 12, 40), (4, 1, 3, 3), 1, stride=2, groups=4),
+    "two filters a channel": Problem((2, 3, 70, 8), (6, 1, 3, 3), groups=3),
+    "planes": Problem((2, 3, 30, 31), (3, 1, 5, 4), groups=3),
+    "channels in the lanes": Problem((2, 17, 9, 8), (17, 1, 2, 3), stride=2, groups=17),
+    "positions": Problem((3, 4, 9, 20), (7, 4, 3, 3)),
+    "filters": Problem((3, 40, 7, 7), (64, 40, 3, 3)),
+    "one tap": Problem((2, 20, 9, 12), (33, 20, 1, 1)),
+    "groups": Problem((2, 6, 9, 12), (8, 3, 2, 3), stride=(2, 1), dilation=(1, 2), groups=2),
+    "reflected": Problem((2, 3, 9, 12), (4, 3, 3, 3), mode="reflect"),
+    "one image": Problem((3, 9, 12), (4, 3, 3, 3)),
+    "a plane with stride": Problem((9, 12), (3, 3), stride=2),
+    "no images": Problem((0, 3, 9, 12), (4, 3, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i4"])
+@pytest.mark.parametrize("layout", ["C", "channels last", "flipped"])
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_layers(small_in_parallel, level, name, dtype, layout, num_threads):
+    """Whatever the kernels make together, and into results of any strides."""
+    problem = LAYERS[name]
+    arrays = normal(problem, dtype)
+    x, w, dy = (lay(array, layout) for array in (arrays.x, arrays.w, arrays.dy))
+    settings = {**problem.settings, "num_threads": num_threads}
+    dx, dw = np.empty_like(arrays.x), np.empty_like(arrays.w)
+    conv2d.conv2d_input(x.shape, w, dy, out=dx, **settings)
+    conv2d.conv2d_weight(x, w.shape, dy, out=dw, **settings)
+    db = conv2d.conv2d_backward(dy, x, w, need="db", **settings).db
+    same_bits(conv2d.conv2d_backward(dy, x, w, **settings), (dx, dw, db))
+    out = lay(np.zeros_like(arrays.x), layout), None, None
+    same_bits(conv2d.conv2d_backward(dy, x, w, out=out, **settings), (dx, dw, db))
 
 
 NEEDS = [
