@@ -332,13 +332,15 @@ cdef void end_weight(Call *c) noexcept nogil:
 
 
 cdef void item_of_bias(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
-    channel_sum(&c.p, item)
+    cdef Py_ssize_t m, channels = c.p.groups * c.p.k
+    for m in range(item * channels // c.items, (item + 1) * channels // c.items):
+        channel_sum(&c.p, m)
 
 
 cdef void begin_bias(Call *c, const Layer *p) noexcept nogil:
     c.p = p[0]
     c.make = item_of_bias
-    c.items = p.groups * p.k
+    c.items = items_of_planes(p.groups * p.k, p.n * p.rows.outputs * p.columns.outputs)
     c.bytes = 0
 
 

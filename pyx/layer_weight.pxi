@@ -308,29 +308,52 @@ cdef void add_bands(
             w[i] += part[i]
 
 
+cdef enum:
+    SUMMED = 4096  # elements that are added up in one type before they join in `total`
+
+
+cdef total run_sum(const real *y, Py_ssize_t count) noexcept nogil:
+    """The sum of a run of at most SUMMED elements."""
+    cdef vec acc[4]
+    cdef real flat[LANES]
+    cdef Py_ssize_t vectors = count // LANES, j
+    cdef int k
+    cdef total s = 0
+    for k in range(4):
+        acc[k] = splat(0)
+    for j in range(vectors // 4):
+        for k in range(4):
+            acc[k] += peek(y + (4 * j + k) * LANES)
+    for j in range(vectors // 4 * 4, vectors):
+        acc[0] += peek(y + j * LANES)
+    store(flat, (acc[0] + acc[1]) + (acc[2] + acc[3]))
+    for k in range(LANES):
+        s += flat[k]
+    for j in range(vectors * LANES, count):
+        s += y[j]
+    return s
+
+
 cdef total plane_sum(
     const real *y, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t columns, Py_ssize_t element
 ) noexcept nogil:
-    """In the same order for any layout."""
-    cdef Py_ssize_t i, j, k
-    cdef real flat[LANES]
-    cdef vec acc
+    """A run after the other, in the same order for any layout."""
+    cdef real run[SUMMED]
+    cdef Py_ssize_t i = 0, j = 0, k, first = 0, count, elements = rows * columns
     cdef total s = 0
-    for i in range(rows):
-        acc = splat(0)
-        for j in range(columns // LANES):
-            if element == 1:
-                acc += load(y + j * LANES)
-            else:
-                for k in range(LANES):
-                    flat[k] = y[(j * LANES + k) * element]
-                acc += load(flat)
-        store(flat, acc)
-        for j in range(LANES):
-            s += flat[j]
-        for j in range(columns // LANES * LANES, columns):
-            s += y[j * element]
-        y += pitch
+    while first < elements:
+        count = min(elements - first, <Py_ssize_t> SUMMED)
+        if element == 1 and (pitch == columns or rows == 1):
+            s += run_sum(y + first, count)
+        else:
+            for k in range(count):
+                run[k] = y[i * pitch + j * element]
+                j += 1
+                if j == columns:
+                    j = 0
+                    i += 1
+            s += run_sum(run, count)
+        first += count
     return s
 
 
