@@ -229,7 +229,9 @@ def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
         pairs = problem.channels * problem.filters // problem.groups
         bands = max(min(-(-ITEMS // max(pairs, 1)), problem.images * -(-rows // band)), 1)
     threads = 1 if problem.flops < SMALL_FLOPS else min(threads, MAX_THREADS)
-    return LayerPlan(COLUMNS, band, problem.width, 1, 3, 3, 1, bands, threads)
+    planes = problem.images * (problem.channels if direction == "input" else problem.filters)
+    parts = -(-rows // band) if planes < 4 * threads else 1  # of the rows of a plane
+    return LayerPlan(COLUMNS, band, problem.width, 1, 3, 3, parts, bands, threads)
 
 
 @kept

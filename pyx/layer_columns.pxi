@@ -25,7 +25,7 @@ cdef struct Columns:
     Py_ssize_t met, spare  # source rows of a block; those of them that may have to be copied
     Py_ssize_t vectors, strips  # of the result; a vector of dX at stride 2 is a pair
     Py_ssize_t each, seen  # columns of the result and of the source in a vector
-    Py_ssize_t spoilt, whole  # columns behind a row, and the rows that may spoil them
+    Py_ssize_t spoilt, behind  # columns behind the end of a row, and the rows that these are part of
     StripOf *strip_of
     real *masks  # [strip][left, right, inside][lane]
     Py_ssize_t bytes  # of one thread
@@ -144,11 +144,11 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.reach = c.vectors * c.seen + (1 if c.spread else 2)
     c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
     c.spoilt = c.vectors * c.each - c.columns
-    c.whole = c.rows
+    c.behind = 0
     if c.o_column != 1:
-        c.whole = 0
+        c.behind = c.rows
     elif c.spoilt > 0:
-        c.whole = c.rows - parts_in(c.spoilt, c.columns) if c.o_row == c.columns else 0
+        c.behind = parts_in(c.spoilt, c.columns) if c.o_row == c.columns else c.rows
     memory_of(
         c.source, job.images, c.s_n, p.groups, c.s_c, c.height, c.s_row, c.width, &c.low, &c.high,
     )
@@ -218,12 +218,13 @@ cdef inline void put_apart(
             to[k * element] = row[k]
 
 
-cdef void walk_plane(
-    const Columns *c, const Job *job, const Walked *one, const Walked *two, char *memory
+cdef void walk_rows(
+    const Columns *c, const Job *job, const Walked *one, const Walked *two, Py_ssize_t u,
+    Py_ssize_t end, char *memory
 ) noexcept nogil:
-    """A plane of the result, or a pair; `two` may be `one`."""
+    """Rows u to end of a plane of the result, or of a pair; `two` may be `one`."""
     cdef Strip t
-    cdef Py_ssize_t u, k, j, strip, first, vectors, met, seen, tap
+    cdef Py_ssize_t k, j, strip, first, vectors, met, seen, tap
     cdef const real *bounce
     cdef real *w = <real *> (memory + aligned(c.met * sizeof(void *)))
     cdef real *spare = w + (SIDE * SIDE + 1 + WIDE * job.band) * LANES
@@ -240,9 +241,8 @@ cdef void walk_plane(
             store(w, both(splat(one.taps[tap]), splat(two.taps[tap])))
             w += LANES
     store(w, both(splat(one.bias), splat(two.bias)))
-    u = 0
-    while u < c.rows:
-        t.count = min(job.band, c.rows - u)
+    while u < end:
+        t.count = min(job.band, end - u)
         t.first = 0
         if c.spread:
             seen = (u + c.top) // 2  # of the even row
@@ -272,7 +272,7 @@ cdef void walk_plane(
             if strip == c.strips - 1:
                 j -= c.spoilt
             if strip == c.strips - 1 or c.o_column != 1:
-                t.whole = max(min(t.whole, c.whole - u), <Py_ssize_t> 0)
+                t.whole = max(min(t.count, end - c.behind - u), <Py_ssize_t> 0)
             c.strip_of[0 if c.pair else vectors](&t)
             for k in range(t.whole, t.count):
                 bounce = t.bounce + (k - t.whole) * WIDE * LANES
@@ -283,9 +283,10 @@ cdef void walk_plane(
 
 
 cdef void walk_planes(
-    const Columns *c, const Job *job, Py_ssize_t first, Py_ssize_t last, char *memory
+    const Columns *c, const Job *job, Py_ssize_t first, Py_ssize_t last, Py_ssize_t part,
+    Py_ssize_t parts, char *memory
 ) noexcept nogil:
-    """Planes first to last of the result, which count channels, then images."""
+    """A part of the rows of planes first to last, which count channels, then images."""
     cdef Py_ssize_t item = first, channels = job.groups * job.m
     cdef Py_ssize_t n = first // channels, channel = first % channels
     cdef Walked one, two
@@ -302,7 +303,9 @@ cdef void walk_planes(
                 channel += 1
             else:
                 two = one
-        walk_plane(c, job, &one, &two, memory)
+        walk_rows(
+            c, job, &one, &two, part * c.rows // parts, (part + 1) * c.rows // parts, memory
+        )
         item += 1
         channel += 1
         if channel == channels:

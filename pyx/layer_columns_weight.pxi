@@ -260,7 +260,7 @@ cdef void weight_columns_item(
 ) noexcept nogil:
     """Item: channel of X in its group, two filters, band of all blocks of rows of all images.
 
-    Unless `columns` is NULL, planes of dX are made with the first block of their rows.
+    Unless `columns` is NULL, rows of dX are made with the rows of Y that lie where they do.
     """
     cdef Py_ssize_t filters = p.groups * p.k, r = item % p.c, m, n, u, i, k, band, first, last
     cdef Py_ssize_t x_apart, size = SIDE * SIDE
@@ -287,9 +287,11 @@ cdef void weight_columns_item(
         u = i % c.blocks * p.band
         x = <const real *> p.x + n * p.x_n + (m // p.k * p.c + r) * p.x_c
         y = <const real *> p.y + n * p.y_n + m * p.y_k
-        if columns != NULL and u == 0:
+        if columns != NULL:
             k = n * filters + m
-            walk_planes(columns, job, k, k + (2 if two else 1), memory + c.bytes)
+            walk_planes(
+                columns, job, k, k + (2 if two else 1), i % c.blocks, c.blocks, memory + c.bytes
+            )
         within = two and together != ALONE and p.y_k != 0 and both_within(
             x, x_apart, p.rows.size, p.x_row, p.x_col, p.columns.size, p.columns.before,
             c.x_reach, c.x_low, c.x_high,

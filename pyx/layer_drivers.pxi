@@ -110,9 +110,11 @@ cdef void item_of_lanes(const Call *c, Py_ssize_t item, char *memory) noexcept n
 
 
 cdef void item_of_columns(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
-    cdef Py_ssize_t planes = c.job.images * c.job.groups * c.job.m
+    cdef Py_ssize_t planes = c.job.images * c.job.groups * c.job.m, parts = c.job.parts
+    cdef Py_ssize_t of_planes = c.items // parts
     walk_planes(
-        &c.columns, &c.job, item * planes // c.items, (item + 1) * planes // c.items, memory
+        &c.columns, &c.job, item // parts * planes // of_planes,
+        (item // parts + 1) * planes // of_planes, item % parts, parts, memory,
     )
 
 
@@ -144,7 +146,8 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
         lay_masks(&c.columns)
         c.make = item_of_columns
         c.bytes = c.columns.bytes
-        c.items = items_of_planes(
+        job.parts = p.parts
+        c.items = p.parts * items_of_planes(
             job.images * job.groups * job.m, c.columns.rows * c.columns.columns
         )
         return 0
