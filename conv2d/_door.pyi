@@ -11,6 +11,7 @@ def connect(
     fft: object,
     flops: float,
     rows: int,
+    elements: int,
     plan: Callable[..., Plan],
 ) -> None: ...
 def after_fork() -> None: ...

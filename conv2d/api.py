@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from . import _door, layer, planar
 from .arrays import Result, apart, check_out, operand, readable
-from .plan import make_plan
+from .plan import make_plan, walks_plane
 from .problem import (
     Array,
     Padding,
@@ -138,11 +138,11 @@ def conv2d(
     if bias is not None:
         bias = _as_bias(bias, problem.filters, problem.rank, dtype)
     threads = _threads(num_threads)
-    strided = not problem.plane
-    x = readable(apart(x, out), dtype, strided, narrow=problem.plane)
+    plane = _is_planar(problem, "forward", x)
+    x = readable(apart(x, out), dtype, not plane, narrow=plane)
     w = readable(apart(w, out), dtype, strided=True)
-    result = Result(problem.y_shape, dtype, out, strided)
-    if problem.plane:
+    result = Result(problem.y_shape, dtype, out, not plane)
+    if plane:
         planar.forward(problem, x, w, bias, make_plan(problem, "forward", threads), result)
     else:
         layer.forward(problem, x, w, bias, threads, result)
@@ -461,6 +461,15 @@ def _plain_gradients(dy: Array, x: Array, w: Array, needed: tuple[str, ...]) -> 
     return Gradients(dx, dw, db)
 
 
+def _is_planar(problem: Problem, direction: str, source: Array) -> bool:
+    """Whether the kernels of planes serve a call, which convert what comes in a narrower type."""
+    if not problem.plane:
+        return False
+    dtype = np.dtype(problem.dtype)
+    converted = dtype.itemsize < 4 or source.dtype.char != dtype.char
+    return converted or not walks_plane(problem, direction)
+
+
 def _layer_gradients(
     problem: Problem,
     x: Array,
@@ -498,14 +507,14 @@ def _deliver_input(
     num_threads: int | None,
 ) -> Array:
     """What a checked dY gives to X, on top of a bias or of None."""
-    dtype, strided = np.dtype(problem.dtype), not problem.plane
+    dtype, plane = np.dtype(problem.dtype), _is_planar(problem, "input", dy)
     if out is not None:
         check_out(out, problem.x_shape, dtype)
     threads = _threads(num_threads)
     w = readable(apart(w, out), dtype, strided=True)
-    dy = readable(apart(dy, out), dtype, strided, narrow=problem.plane)
-    result = Result(problem.x_shape, dtype, out, strided)
-    if problem.plane:
+    dy = readable(apart(dy, out), dtype, not plane, narrow=plane)
+    result = Result(problem.x_shape, dtype, out, not plane)
+    if plane:
         planar.input_gradient(problem, w, dy, bias, make_plan(problem, "input", threads), result)
     else:
         layer.input_gradient(problem, w, dy, bias, threads, result)
@@ -515,14 +524,14 @@ def _deliver_input(
 def _weight_gradient(
     problem: Problem, x: Array, dy: Array, out: Array | None, num_threads: int | None
 ) -> Array:
-    dtype, strided = np.dtype(problem.dtype), not problem.plane
+    dtype, plane = np.dtype(problem.dtype), problem.plane
     check_dy(dy, problem)
     if out is not None:
         check_out(out, problem.w_shape, dtype)
     threads = _threads(num_threads)
-    x, dy = readable(apart(x, out), dtype, strided), readable(apart(dy, out), dtype, strided)
-    result = Result(problem.w_shape, dtype, out, strided)
-    if problem.plane:
+    x, dy = (readable(apart(array, out), dtype, not plane) for array in (x, dy))
+    result = Result(problem.w_shape, dtype, out, not plane)
+    if plane:
         planar.weight_gradient(problem, x, dy, make_plan(problem, "weight", threads), result)
     else:
         layer.weight_gradient(problem, x, dy, threads, result)

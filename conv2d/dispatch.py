@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from . import _cpu, _door
 from ._version import __version__
-from .plan import SMALL_FLOPS, SMALL_ROWS, WORKSPACE, plan_same
+from .plan import SMALL_FLOPS, SMALL_ROWS, WALKED, WORKSPACE, plan_same
 
 ELEMENTS = ("f32", "f64", "u32", "u64")  # in the order of the enum in pyx/door.pyx
 LEVELS = ("v4", "v3", "v2", "generic")
@@ -44,7 +44,7 @@ def connect(level: str) -> None:
         for kind in ("planar", "layer")
     )
     fft = importlib.import_module(f"{__package__}._fft_{level}").kernel
-    _door.connect(planes, layers, fft, SMALL_FLOPS, SMALL_ROWS, plan_same)
+    _door.connect(planes, layers, fft, SMALL_FLOPS, SMALL_ROWS, WALKED, plan_same)
 
 
 LEVEL = choose_level()

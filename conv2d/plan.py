@@ -60,7 +60,7 @@ L2_CACHE = _l2_cache()
 class Plan(NamedTuple):
     """What the kernels are told beside the sizes."""
 
-    algorithm: str  # or two: the first if the filter allows it
+    algorithm: str  # or two: the first if the filter allows it; "columns": kernels of layers
     band: int  # rows of Y at a time; for dW, rows of one partial sum
     strip: int  # columns of Y at a time
     threads: int
@@ -86,6 +86,9 @@ def kept(make: Planner) -> Planner:
 @kept
 def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
     """The plan for Y ("forward"), dX ("input") or dW ("weight"); its blocking ignores `threads`."""
+    if walks_plane(problem, direction):
+        walk = _plan_columns(problem, direction, threads)
+        return Plan("columns", walk.band, problem.width, walk.threads)
     rows, columns = problem.x_shape if direction == "input" else problem.y_shape
     algorithm = choose_algorithm(problem, direction, rows, columns)
     if rows <= SMALL_ROWS and 2 * rows * columns * problem.a * problem.b < SMALL_FLOPS:
@@ -185,6 +188,7 @@ PANEL_OF_FILTERS = 2**20  # elements of the panel that goes with them, and its o
 OUTPUTS_OF_FILTERS = 2048
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 COLUMN_ROWS = 64
+WALKED = 2**18  # elements of a plane up to which that is faster than rows of tiles
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
@@ -214,6 +218,18 @@ def walks_columns(problem: Problem, direction: str) -> bool:
         return fits and channels == 1 and filters <= 2
     covered = left == right == 1 if stride == 1 else left == 0 or problem.width <= 2 * columns
     return fits and channels == filters == 1 and covered
+
+
+@kept
+def walks_plane(problem: Problem, direction: str) -> bool:
+    """Whether Y or dX of one plane is made as of a layer: by filters of 3 x 3, in reach of caches."""
+    return (
+        problem.plane
+        and direction != "weight"
+        and problem.algorithm in ("auto", "direct")
+        and problem.height * problem.width <= WALKED
+        and walks_columns(problem, direction)
+    )
 
 
 def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:

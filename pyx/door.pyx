@@ -12,7 +12,7 @@ cimport numpy as cnp
 
 from kernels cimport (
     AS_IT_IS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8, UINT16,
-    ZEROS, Axis, Backward, FFT, Kernel, Kernels, Layer, LayerKernels, Plane, PlaneSet, Tiling
+    COLUMNS, ZEROS, Axis, Backward, FFT, Kernel, Kernels, Layer, LayerKernels, Plane, PlaneSet, Tiling
 )
 
 cdef extern from *:
@@ -52,12 +52,15 @@ cdef unsigned long pool_owner = 0
 cdef double POOL_FLOPS = 1e8
 cdef double small_flops = 0  # up to here, and up to so many rows, a problem is not planned
 cdef Py_ssize_t small_rows = 0
+cdef Py_ssize_t walked = 0  # elements of a plane that filters of 3 x 3 walk down, at most
 cdef object planner = None
 
 
-def connect(list kernels, list layers, fft, double flops, Py_ssize_t rows, plan):
+def connect(
+    list kernels, list layers, fft, double flops, Py_ssize_t rows, Py_ssize_t elements, plan
+):
     """Take the kernels of each element type, what a small problem is, and the planner of others."""
-    global fft_kernel, small_flops, small_rows, planner
+    global fft_kernel, small_flops, small_rows, walked, planner
     for element in range(<int> ELEMENTS):
         tables[element] = <const Kernels *> PyCapsule_GetPointer(kernels[element], "conv2d.kernels")
         layer_tables[element] = <const LayerKernels *> PyCapsule_GetPointer(
@@ -66,6 +69,7 @@ def connect(list kernels, list layers, fft, double flops, Py_ssize_t rows, plan)
     fft_kernel = <FFT> PyCapsule_GetPointer(fft, "conv2d.fft")
     small_flops = flops
     small_rows = rows
+    walked = elements
     planner = plan
 
 
@@ -488,6 +492,60 @@ cdef bint plan_same(Plane *p, int kind, str direction) except -1:
     return True
 
 
+cdef bint walk_same(Plane *p, int kind, bint reverse) except -1:
+    """Y from X, or dX from dY, which are here in each other's place, by the kernels of layers.
+
+    False where these are not to be used.
+    """
+    cdef const LayerKernels *table = layer_tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64]
+    cdef Gradients g
+    cdef Layer *l = &g.layers[0]
+    cdef object algorithm
+    if p.a != 3 or p.b != 3 or p.oh * p.ow > walked:
+        return False
+    l.band = 64
+    l.threads = 1
+    if p.oh > small_rows or 18.0 * p.oh * p.ow >= small_flops:
+        algorithm, l.band, l.strip, l.threads = planner(
+            p.oh, p.ow, 3, 3, "float32" if kind == cnp.NPY_FLOAT32 else "float64",
+            "input" if reverse else "forward", default_threads(),
+        )
+        if algorithm != "columns":
+            return False
+    l.lanes_of = COLUMNS
+    l.parts = (p.oh + l.band - 1) // l.band if l.threads > 1 else 1
+    l.bands = 1
+    l.strip = l.depth = l.tap_rows = l.tap_columns = 0  # for other kernels
+    l.x = p.x
+    l.x_row = p.x_pitch
+    l.w = p.w
+    l.w_row = p.w_row
+    l.w_col = p.w_col
+    l.y = p.y
+    l.y_row = p.y_pitch
+    l.x_col = l.y_col = 1
+    l.x_n = l.x_c = l.y_n = l.y_k = l.w_k = l.w_c = l.bias_step = 0
+    l.bias = NULL
+    l.n = l.groups = l.c = l.k = 1
+    lay_side(&l.rows, p.oh)
+    lay_side(&l.columns, p.ow)
+    l.mode = ZEROS
+    if not reverse:
+        run(<Work> table.forward, l, &l.threads, flops_of(l))
+        return True
+    g.kernel = table.backward
+    g.threads = l.threads
+    g.wanted[0], g.wanted[1], g.wanted[2] = True, False, False
+    run(<Work> run_gradients, &g, &g.threads, flops_of(l))
+    return True
+
+
+cdef void lay_side(Axis *axis, Py_ssize_t size) noexcept:
+    axis.size = axis.outputs = size
+    axis.taps = 3
+    axis.stride = axis.dilation = axis.before = 1
+
+
 cdef enum:
     PAGE = 4096
     PLACED = 1 << 15  # bytes from which a result is worth placing
@@ -524,6 +582,12 @@ cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
     if cnp.PyArray_DIM(w, 0) > MAX_FILTER or cnp.PyArray_DIM(w, 1) > MAX_FILTER:
         return None
     y = empty_like(x)
+    if reverse:
+        lay(&p, y, w, x, 1, 1)
+    else:
+        lay(&p, x, w, y, 1, 1)
+    if walk_same(&p, kind, reverse):
+        return y
     lay(&p, x, w, y, 0, 0)
     p.top = p.a // 2 if reverse else (p.a - 1) // 2
     p.left = p.b // 2 if reverse else (p.b - 1) // 2
