@@ -120,7 +120,7 @@ cdef void item_of_columns(const Call *c, Py_ssize_t item, char *memory) noexcept
 
 cdef Py_ssize_t items_of_planes(Py_ssize_t planes, Py_ssize_t elements) noexcept nogil:
     """Items that are worth taking one by one, of planes of so many elements."""
-    return parts_in(planes, min(max(8192 // max(elements, 1), 1), planes))
+    return parts_in(planes, max(min(8192 // max(elements, 1), planes), <Py_ssize_t> 1))
 
 
 cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
