@@ -319,6 +319,10 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     if taps == [problem.a, problem.b]:
         band = _rows_of_filters(problem, rows, columns, made, back)
         if band > 0:
+            # The order of sums does not depend on it: many threads get fewer rows each.
+            row = _panel_row(problem, columns, back) + columns * 64
+            room = WORKSPACE // 2 // (min(threads, 16) * itemsize)
+            band = _share(rows, max(min(band, room // row - problem.a), 1))
             depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
             return LayerPlan(
                 FILTERS, band, columns, depth, taps[0], taps[1], 1, 1, min(threads, 16)
@@ -352,6 +356,13 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, 1, threads)
 
 
+def _panel_row(problem: Problem, columns: int, back: bool) -> int:
+    """Elements that a row of outputs adds to the panel when filters lie in the lanes."""
+    lattices = 1 if back else problem.stride[0] * problem.stride[1]
+    reduced = (problem.filters if back else problem.channels) // problem.groups
+    return max(reduced * (columns + problem.b) * lattices, 1)
+
+
 def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back: bool) -> int:
     """How many rows at a time are best made with filters in the lanes; 0 where positions are.
 
@@ -363,8 +374,8 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
     reduced = (problem.filters if back else problem.channels) // problem.groups
     lattices = problem.stride[0] * problem.stride[1]
     steps = reduced * problem.a * problem.b / (lattices if back else 1)
-    row = reduced * (columns + problem.b) * (1 if back else lattices)  # elements of the panel
-    band = min(PANEL_OF_FILTERS // max(row, 1) - problem.a, OUTPUTS_OF_FILTERS // columns, rows)
+    row = _panel_row(problem, columns, back)
+    band = min(PANEL_OF_FILTERS // row - problem.a, OUTPUTS_OF_FILTERS // columns, rows)
     if made < 32 or steps < 16 or band < 1:
         return 0
     bands = -(-rows // band)

@@ -1,10 +1,6 @@
 # The calls: which side of a layer is what in the formulas, what items its work is cut into, and who
 # works on them. One call makes one result; those of one layer can be worked on together.
 
-cdef enum:
-    ROOM = 28 << 20  # bytes that all threads may take
-
-
 cdef Py_ssize_t walk_axis(
     const Axis *axis, bint back, Walk *walks, Py_ssize_t *table
 ) noexcept nogil:

@@ -255,14 +255,16 @@ cdef void measure_filters(
     Job *job, const Layer *p, Py_ssize_t *items, Py_ssize_t *bytes
 ) noexcept nogil:
     """The items of a call, and the memory of a thread."""
-    cdef Py_ssize_t at_once, panel
+    cdef Py_ssize_t at_once, panel, image
     job.strip = job.columns[0].count
     job.vectors = job.band * job.strip * NV
     panel = job.r * span(job.rows, job.row_walks, job.tap_rows, job.band, True) * span(
         job.columns, job.column_walks, job.tap_columns, job.strip, True
     )
     at_once = PANELS // max(panel * <Py_ssize_t> sizeof(real), <Py_ssize_t> 1)
-    at_once = max(min(min(at_once, job.images), <Py_ssize_t> IMAGES), <Py_ssize_t> 1)
+    at_once = min(min(at_once, job.images), <Py_ssize_t> IMAGES)
+    image = (panel + job.vectors * LANES) * sizeof(real)
+    at_once = max(min(at_once, ROOM // 2 // (p.threads * image)), <Py_ssize_t> 1)
     bytes[0] = aligned(
         4 * tables_of(job) * sizeof(Py_ssize_t) + 64 + sizeof(real) * (
             LANES * (NV + at_once * job.vectors) + at_once * panel

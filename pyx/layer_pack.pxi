@@ -8,6 +8,7 @@
 
 cdef enum:
     REMAINDERS = 32  # of a block of taps along one axis, at most
+    ROOM = 28 << 20  # bytes that all threads of a call may take
 
 
 cdef struct Walk:

@@ -28,10 +28,6 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
             row[i] = t.x[i]
             for j in range(nv):
                 acc[i * NV + j] = splat(0)
-        if not t.first:
-            for i in range(mr):
-                for j in range(nv):
-                    acc[i * NV + j] = load(t.sums + i * pitch + j * LANES)
         for u in range(t.rows):
             for v in range(t.columns):
                 for j in range(nv):
@@ -43,6 +39,10 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
                 y_row += y_step
             for i in range(mr):
                 row[i] += t.x_row
+        if not t.first:
+            for i in range(mr):
+                for j in range(nv):
+                    acc[i * NV + j] += peek(t.sums + i * pitch + j * LANES)
         for i in range(mr):
             for j in range(nv):
                 store(t.sums + i * pitch + j * LANES, acc[i * NV + j])

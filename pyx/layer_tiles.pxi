@@ -16,7 +16,7 @@ cdef struct Tile:
     Py_ssize_t table, x_step, w_step
     bint far  # w jumps from step to step as no hardware foresees
     Py_ssize_t steps  # in all
-    const real *start[NV]  # what the sums begin with
+    const real *start[NV]  # what the sums join: apart from it they stay small, and exact for longer
     Py_ssize_t start_row
     real *end[NV]
     Py_ssize_t end_row
@@ -36,7 +36,7 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
         for v in range(nv):
             row[v] = t.x[v]
             for i in range(mr):
-                acc[i * NV + v] = load(t.start[v] + i * t.start_row)
+                acc[i * NV + v] = splat(0)
         w = t.w
         left = t.steps
         while left > 0:
@@ -58,6 +58,7 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
             left -= t.table
         for i in range(mr):
             for v in range(nv):
+                acc[i * NV + v] += peek(t.start[v] + i * t.start_row)
                 store(t.end[v] + i * t.end_row, acc[i * NV + v])
 
 
