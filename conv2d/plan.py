@@ -213,7 +213,7 @@ def walks_columns(problem: Problem, direction: str) -> bool:
         and columns > 0
     )
     if direction == "weight":
-        return fits and channels <= 3
+        return fits and channels <= (3 if stride == 1 else 1)
     if direction == "forward":
         return fits and channels == 1 and filters <= 2
     covered = left == right == 1 if stride == 1 else left == 0 or problem.width <= 2 * columns

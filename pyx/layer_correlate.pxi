@@ -275,6 +275,7 @@ cdef void run_tiles(
     cdef Py_ssize_t tiles = parts_in(b.vectors, NV), panels = parts_in(b.m_end - b.m, MR)
     cdef Py_ssize_t i, k, m, vector, v
     cdef int mr, nv
+    t.first = first
     t.start_row = LANES if first else b.vectors * LANES
     t.end_row = b.vectors * LANES
     if last:

@@ -95,6 +95,7 @@ cdef void make_outputs(
         width *= rows
         rows = 1
     runs = parts_in(width, MR)
+    t.first = first
     for panel in range(panels):
         v = panel * vectors // panels
         nv = <int> ((panel + 1) * vectors // panels - v)

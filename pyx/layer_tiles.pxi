@@ -16,7 +16,8 @@ cdef struct Tile:
     Py_ssize_t table, x_step, w_step
     bint far  # w jumps from step to step as no hardware foresees
     Py_ssize_t steps  # in all
-    const real *start[NV]  # what the sums join: apart from it they stay small, and exact for longer
+    bint first  # the sums begin with what is at `start`
+    const real *start[NV]  # else they join it when they are done, which keeps errors down
     Py_ssize_t start_row
     real *end[NV]
     Py_ssize_t end_row
@@ -37,6 +38,10 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
             row[v] = t.x[v]
             for i in range(mr):
                 acc[i * NV + v] = splat(0)
+        if t.first:
+            for v in range(nv):
+                for i in range(mr):
+                    acc[i * NV + v] = load(t.start[v] + i * t.start_row)
         w = t.w
         left = t.steps
         while left > 0:
@@ -56,9 +61,12 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
                 row[v] += t.x_step
             w += t.w_step
             left -= t.table
+        if not t.first:
+            for i in range(mr):
+                for v in range(nv):
+                    acc[i * NV + v] += peek(t.start[v] + i * t.start_row)
         for i in range(mr):
             for v in range(nv):
-                acc[i * NV + v] += peek(t.start[v] + i * t.start_row)
                 store(t.end[v] + i * t.end_row, acc[i * NV + v])
 
 
