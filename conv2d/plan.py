@@ -222,7 +222,7 @@ def walks_columns(problem: Problem, direction: str) -> bool:
 
 @kept
 def walks_plane(problem: Problem, direction: str) -> bool:
-    """Whether Y or dX of one plane is made as of a layer: by filters of 3 x 3, in reach of caches."""
+    """Whether Y or dX of one plane is made as of a layer: 3 x 3 filters, in reach of caches."""
     return (
         problem.plane
         and direction != "weight"

@@ -11,8 +11,9 @@ from cpython.pythread cimport PyThread_get_thread_ident
 cimport numpy as cnp
 
 from kernels cimport (
-    AS_IT_IS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32, UINT8, UINT16,
-    COLUMNS, ZEROS, Axis, Backward, FFT, Kernel, Kernels, Layer, LayerKernels, Plane, PlaneSet, Tiling
+    AS_IT_IS, COLUMNS, FLOAT16, INT8, INT16, INT32, MAX_FILTER, SOURCE_FLOAT32, SOURCE_UINT32,
+    UINT8, UINT16, ZEROS, Axis, Backward, FFT, Kernel, Kernels, Layer, LayerKernels, Plane,
+    PlaneSet, Tiling
 )
 
 cdef extern from *:
@@ -499,44 +500,44 @@ cdef bint walk_same(Plane *p, int kind, bint reverse) except -1:
     """
     cdef const LayerKernels *table = layer_tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64]
     cdef Gradients g
-    cdef Layer *l = &g.layers[0]
+    cdef Layer *layer = &g.layers[0]
     cdef object algorithm
     if p.a != 3 or p.b != 3 or p.oh * p.ow > walked:
         return False
-    l.band = 64
-    l.threads = 1
+    layer.band = 64
+    layer.threads = 1
     if p.oh > small_rows or 18.0 * p.oh * p.ow >= small_flops:
-        algorithm, l.band, l.strip, l.threads = planner(
+        algorithm, layer.band, layer.strip, layer.threads = planner(
             p.oh, p.ow, 3, 3, "float32" if kind == cnp.NPY_FLOAT32 else "float64",
             "input" if reverse else "forward", default_threads(),
         )
         if algorithm != "columns":
             return False
-    l.lanes_of = COLUMNS
-    l.parts = (p.oh + l.band - 1) // l.band if l.threads > 1 else 1
-    l.bands = 1
-    l.strip = l.depth = l.tap_rows = l.tap_columns = 0  # for other kernels
-    l.x = p.x
-    l.x_row = p.x_pitch
-    l.w = p.w
-    l.w_row = p.w_row
-    l.w_col = p.w_col
-    l.y = p.y
-    l.y_row = p.y_pitch
-    l.x_col = l.y_col = 1
-    l.x_n = l.x_c = l.y_n = l.y_k = l.w_k = l.w_c = l.bias_step = 0
-    l.bias = NULL
-    l.n = l.groups = l.c = l.k = 1
-    lay_side(&l.rows, p.oh)
-    lay_side(&l.columns, p.ow)
-    l.mode = ZEROS
+    layer.lanes_of = COLUMNS
+    layer.parts = (p.oh + layer.band - 1) // layer.band if layer.threads > 1 else 1
+    layer.bands = 1
+    layer.strip = layer.depth = layer.tap_rows = layer.tap_columns = 0  # for other kernels
+    layer.x = p.x
+    layer.x_row = p.x_pitch
+    layer.w = p.w
+    layer.w_row = p.w_row
+    layer.w_col = p.w_col
+    layer.y = p.y
+    layer.y_row = p.y_pitch
+    layer.x_col = layer.y_col = 1
+    layer.x_n = layer.x_c = layer.y_n = layer.y_k = layer.w_k = layer.w_c = layer.bias_step = 0
+    layer.bias = NULL
+    layer.n = layer.groups = layer.c = layer.k = 1
+    lay_side(&layer.rows, p.oh)
+    lay_side(&layer.columns, p.ow)
+    layer.mode = ZEROS
     if not reverse:
-        run(<Work> table.forward, l, &l.threads, flops_of(l))
+        run(<Work> table.forward, layer, &layer.threads, flops_of(layer))
         return True
     g.kernel = table.backward
-    g.threads = l.threads
+    g.threads = layer.threads
     g.wanted[0], g.wanted[1], g.wanted[2] = True, False, False
-    run(<Work> run_gradients, &g, &g.threads, flops_of(l))
+    run(<Work> run_gradients, &g, &g.threads, flops_of(layer))
     return True
 
 

@@ -25,7 +25,7 @@ cdef struct Columns:
     Py_ssize_t met, spare  # source rows of a block; those of them that may have to be copied
     Py_ssize_t vectors, strips  # of the result; a vector of dX at stride 2 is a pair
     Py_ssize_t each, seen  # columns of the result and of the source in a vector
-    Py_ssize_t spoilt, behind  # columns behind the end of a row, and the rows that these are part of
+    Py_ssize_t spoilt, behind  # columns behind the end of a row, and the rows that they are of
     StripOf *strip_of
     real *masks  # [strip][left, right, inside][lane]
     Py_ssize_t bytes  # of one thread

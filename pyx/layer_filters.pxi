@@ -276,7 +276,7 @@ cdef void measure_filters(
     items[0] = parts_in(job.images, at_once) * job.groups * job.bands
     items[0] *= job.row_walks * job.column_walks
     job.parts = min(
-        parts_in(4 * p.threads, items[0]) if p.threads > 1 else 1, parts_in(job.m, NV * LANES)
+        parts_in(p.threads, items[0]), parts_in(job.m, NV * LANES)
     )
     items[0] *= job.parts
     job.at_once = at_once
