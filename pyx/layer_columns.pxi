@@ -59,7 +59,7 @@ cdef void point_down(
     cdef Py_ssize_t i, top = min(max(-first, <Py_ssize_t> 0), count)
     cdef Py_ssize_t bottom = max(min(height - first, count), top)
     cdef const real *row = plane + first * pitch - lead
-    cdef Py_ssize_t k, taken = min(width, reach - lead)
+    cdef Py_ssize_t k, begin = max(lead, <Py_ssize_t> 0), end = min(width + lead, reach)
     for i in range(top):
         rows[i] = NULL
     for i in range(top, bottom):
@@ -69,12 +69,9 @@ cdef void point_down(
     i = top
     if scattered(pitch, element, width):
         while i < bottom:
-            for k in range(lead):
-                spare[k] = 0
-            for k in range(taken):
-                spare[lead + k] = plane[(first + i) * pitch + k * element]
-            for k in range(lead + taken, reach):
-                spare[k] = 0
+            memset(spare, 0, reach * sizeof(real))
+            for k in range(begin, end):
+                spare[k] = plane[(first + i) * pitch + (k - lead) * element]
             rows[i] = spare
             spare += reach
             i += 1
@@ -82,7 +79,8 @@ cdef void point_down(
     while i < bottom:
         if rows[i] < low or rows[i] + reach > high:
             memset(spare, 0, reach * sizeof(real))
-            memcpy(spare + lead, rows[i] + lead, taken * sizeof(real))
+            for k in range(begin, end):
+                spare[k] = rows[i][k]
             rows[i] = spare
             spare += reach
         elif row + (bottom - 1) * pitch + reach <= high:
