@@ -274,9 +274,7 @@ cdef void measure_filters(
         )
     )
     items[0] = parts_in(job.images, at_once) * job.groups * job.bands
-    items[0] *= job.row_walks * job.column_walks
-    job.parts = min(
-        parts_in(p.threads, items[0]), parts_in(job.m, NV * LANES)
-    )
-    items[0] *= job.parts
+    # Each part packs the panel anew. Lattices differ, and those of one tap have but one to do.
+    job.parts = min(parts_in(p.threads, items[0]), parts_in(job.m, NV * LANES))
+    items[0] *= job.row_walks * job.column_walks * job.parts
     job.at_once = at_once
