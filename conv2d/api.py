@@ -360,8 +360,10 @@ def conv2d_backward(
             check_out(array, shape, dtype, f"out of {name}")
     for array in outs:  # none of the results may change an input of the next
         dy, x, w = apart(dy, array), apart(x, array), apart(w, array)
-    if not problem.plane and types[0] == types[1] == types[2]:
-        return _layer_gradients(problem, x, w, dy, needed, outs, num_threads)
+    if types[0] == types[1] == types[2]:  # what must be converted is converted once
+        dy, x, w = (readable(array, types[0], strided=True) for array in (dy, x, w))
+        if not problem.plane:
+            return _layer_gradients(problem, x, w, dy, needed, outs, num_threads)
     dx = dw = db = None
     if "dx" in needed:
         dx = _input_gradient(problem, w, dy, outs[0], num_threads)
@@ -479,9 +481,8 @@ def _layer_gradients(
     outs: Sequence[Array | None],
     num_threads: int | None,
 ) -> Gradients:
-    """The gradients of a layer whose arrays are of one type and apart from all results."""
+    """The gradients of a layer from arrays as kernels read them, apart from all results."""
     dtype = np.dtype(problem.dtype)
-    x, w, dy = (readable(array, dtype, strided=True) for array in (x, w, dy))
     shapes = problem.x_shape, problem.w_shape, problem.b_shape
     results = [
         Result(shape, dtype, out, strided=True) if name in needed else None

@@ -9,10 +9,8 @@
 
 cdef struct Columns:
     # What the items of one call share.
-    const Layer *p
     const real *source
     Py_ssize_t s_n, s_c, s_row, s_column, height, width
-    real *out
     Py_ssize_t o_n, o_c, o_row, o_column, rows, columns  # of the result
     Py_ssize_t top, left, stride
     const real *w  # from the first tap on that is met
@@ -102,7 +100,6 @@ cdef inline bint both_within(
 
 
 cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noexcept nogil:
-    c.p = p
     c.source = job.source
     c.s_n = job.s_n
     c.s_c = job.s_r
@@ -110,7 +107,6 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.s_column = job.s_column
     c.height = job.height
     c.width = job.width
-    c.out = job.out
     c.o_n = job.o_n
     c.o_c = job.o_m
     c.o_row = job.o_row
