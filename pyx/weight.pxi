@@ -5,6 +5,8 @@
 # The accumulators are up to TAPS x TAPS taps of W, the lanes run along a row. A step takes RS rows
 # of Y; each vector of X is loaded once for each filter column and met by all of these rows. After
 # FLUSH vectors, or one step along a longer row, they are added up in `total` (float64 for float32).
+# Where rows lie a multiple of a page apart, they meet in the same few lines of the first cache: steps
+# are lower there, and for large filters X and Y are copied.
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
 # it writes sums of its own, which are added in the order of the bands.
 # Columns whose windows leave X, and those left over, are read from padded copies of X and Y.
@@ -13,32 +15,33 @@ cdef enum:
     FLUSH = 64
     ROWS = 64  # rows of Y at a time
     CHUNK = 128  # columns of a padded copy
+    WORTH_A_COPY = 10  # columns of a filter
 
 
 cdef struct Columns:
     # Y and X over a range of columns, as `taps` reads them
     const real **y_rows
     const real **x_rows
-    Py_ssize_t steps, count  # steps of RS rows; columns, a multiple of LANES
+    Py_ssize_t steps, count  # steps of so many rows of Y; columns, a multiple of LANES
     Py_ssize_t q  # the first filter column
 
 
 cdef inline void meet_y(
-    vec *acc, const vec *y, const real **x_rows, Py_ssize_t j, int r, int pt, int qt
+    vec *acc, const vec *y, const real **x_rows, Py_ssize_t j, int r, int pt, int qt, int rs
 ) noexcept nogil:
-    """Row r of X with the RS rows of Y, for all taps."""
+    """Row r of X with the rs rows of Y, for all taps."""
     cdef int q, t
     cdef vec x
-    if r < RS + pt - 1:
+    if r < rs + pt - 1:
         for q in range(qt):
             x = load(x_rows[r] + j + q)
-            for t in range(RS):
+            for t in range(rs):
                 if 0 <= r - t < pt:
                     acc[(r - t) * qt + q] = add_product(acc[(r - t) * qt + q], y[t], x)
 
 
-cdef inline void taps(const Columns *c, total *sums, int pt, int qt) noexcept nogil:
-    """Add pt x qt taps over a range of columns to sums[pt][qt][LANES]."""
+cdef inline void taps(const Columns *c, total *sums, int pt, int qt, int rs) noexcept nogil:
+    """Add pt x qt taps over a range of columns, rs rows of Y a step, to sums[pt][qt][LANES]."""
     cdef vec acc[TAPS * TAPS]
     cdef vec y[RS]
     cdef real flat[TAPS * TAPS * LANES]
@@ -54,20 +57,20 @@ cdef inline void taps(const Columns *c, total *sums, int pt, int qt) noexcept no
         for t in range(pt * qt):
             acc[t] = splat(0)
         for k in range(step, last):
-            x_rows = c.x_rows + k * RS
-            y_rows = c.y_rows + k * RS
+            x_rows = c.x_rows + k * rs
+            y_rows = c.y_rows + k * rs
             for v in range(c.count // LANES):
                 j = v * LANES
-                for t in range(RS):
+                for t in range(rs):
                     y[t] = load(y_rows[t] + j)
-                meet_y(acc, y, x_rows, j + c.q, 0, pt, qt)
-                meet_y(acc, y, x_rows, j + c.q, 1, pt, qt)
-                meet_y(acc, y, x_rows, j + c.q, 2, pt, qt)
-                meet_y(acc, y, x_rows, j + c.q, 3, pt, qt)
-                meet_y(acc, y, x_rows, j + c.q, 4, pt, qt)
-                meet_y(acc, y, x_rows, j + c.q, 5, pt, qt)
-                meet_y(acc, y, x_rows, j + c.q, 6, pt, qt)
-                meet_y(acc, y, x_rows, j + c.q, 7, pt, qt)
+                meet_y(acc, y, x_rows, j + c.q, 0, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 1, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 2, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 3, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 4, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 5, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 6, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 7, pt, qt, rs)
         for t in range(pt * qt):
             store(flat + t * LANES, acc[t])
         for j in range(pt * qt * LANES):
@@ -80,87 +83,151 @@ ctypedef void (*Taps)(const Columns *, total *) noexcept nogil
 # A function for each size: in one large function gcc 12 spills.
 
 cdef void taps_1x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 1)
+    taps(c, sums, 1, 1, RS)
 
 cdef void taps_1x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 2)
+    taps(c, sums, 1, 2, RS)
 
 cdef void taps_1x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 3)
+    taps(c, sums, 1, 3, RS)
 
 cdef void taps_1x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 4)
+    taps(c, sums, 1, 4, RS)
 
 cdef void taps_1x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 5)
+    taps(c, sums, 1, 5, RS)
 
 cdef void taps_2x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 1)
+    taps(c, sums, 2, 1, RS)
 
 cdef void taps_2x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 2)
+    taps(c, sums, 2, 2, RS)
 
 cdef void taps_2x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 3)
+    taps(c, sums, 2, 3, RS)
 
 cdef void taps_2x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 4)
+    taps(c, sums, 2, 4, RS)
 
 cdef void taps_2x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 5)
+    taps(c, sums, 2, 5, RS)
 
 cdef void taps_3x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 1)
+    taps(c, sums, 3, 1, RS)
 
 cdef void taps_3x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 2)
+    taps(c, sums, 3, 2, RS)
 
 cdef void taps_3x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 3)
+    taps(c, sums, 3, 3, RS)
 
 cdef void taps_3x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 4)
+    taps(c, sums, 3, 4, RS)
 
 cdef void taps_3x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 5)
+    taps(c, sums, 3, 5, RS)
 
 cdef void taps_4x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 1)
+    taps(c, sums, 4, 1, RS)
 
 cdef void taps_4x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 2)
+    taps(c, sums, 4, 2, RS)
 
 cdef void taps_4x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 3)
+    taps(c, sums, 4, 3, RS)
 
 cdef void taps_4x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 4)
+    taps(c, sums, 4, 4, RS)
 
 cdef void taps_4x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 5)
+    taps(c, sums, 4, 5, RS)
 
 cdef void taps_5x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 1)
+    taps(c, sums, 5, 1, RS)
 
 cdef void taps_5x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 2)
+    taps(c, sums, 5, 2, RS)
 
 cdef void taps_5x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 3)
+    taps(c, sums, 5, 3, RS)
 
 cdef void taps_5x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 4)
+    taps(c, sums, 5, 4, RS)
 
 cdef void taps_5x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 5)
+    taps(c, sums, 5, 5, RS)
+
+cdef void low_taps_3x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 1, 3)
+
+cdef void low_taps_3x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 2, 3)
+
+cdef void low_taps_3x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 3, 3)
+
+cdef void low_taps_3x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 4, 3)
+
+cdef void low_taps_3x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 5, 3)
+
+cdef void low_taps_4x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 1, 3)
+
+cdef void low_taps_4x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 2, 3)
+
+cdef void low_taps_4x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 3, 3)
+
+cdef void low_taps_4x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 4, 3)
+
+cdef void low_taps_4x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 4, 5, 3)
+
+cdef void low_taps_5x1(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 1, 2)
+
+cdef void low_taps_5x2(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 2, 2)
+
+cdef void low_taps_5x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 3, 2)
+
+cdef void low_taps_5x4(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 4, 2)
+
+cdef void low_taps_5x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 5, 2)
 
 
-cdef Taps TAPS_OF[5][5]
-TAPS_OF[0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
-TAPS_OF[1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
-TAPS_OF[2][:] = [taps_3x1, taps_3x2, taps_3x3, taps_3x4, taps_3x5]
-TAPS_OF[3][:] = [taps_4x1, taps_4x2, taps_4x3, taps_4x4, taps_4x5]
-TAPS_OF[4][:] = [taps_5x1, taps_5x2, taps_5x3, taps_5x4, taps_5x5]
+# By the taps, less 1; then the same with fewer rows of Y a step.
+cdef Taps TAPS_OF[2][5][5]
+TAPS_OF[0][0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
+TAPS_OF[0][1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
+TAPS_OF[0][2][:] = [taps_3x1, taps_3x2, taps_3x3, taps_3x4, taps_3x5]
+TAPS_OF[0][3][:] = [taps_4x1, taps_4x2, taps_4x3, taps_4x4, taps_4x5]
+TAPS_OF[0][4][:] = [taps_5x1, taps_5x2, taps_5x3, taps_5x4, taps_5x5]
+TAPS_OF[1][0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
+TAPS_OF[1][1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
+TAPS_OF[1][2][:] = [low_taps_3x1, low_taps_3x2, low_taps_3x3, low_taps_3x4, low_taps_3x5]
+TAPS_OF[1][3][:] = [low_taps_4x1, low_taps_4x2, low_taps_4x3, low_taps_4x4, low_taps_4x5]
+TAPS_OF[1][4][:] = [low_taps_5x1, low_taps_5x2, low_taps_5x3, low_taps_5x4, low_taps_5x5]
+
+
+cdef bint rows_collide(const Plane *p) noexcept nogil:
+    """Whether rows of X lie about a multiple of a page apart, as far as its size tells."""
+    cdef size_t pitch = p.n * sizeof(real) + 15
+    return pitch > 4096 and pitch % 4096 < 31
+
+
+cdef inline int rows_of_y(int pt, bint low) noexcept nogil:
+    """Rows of Y a step, of the functions above."""
+    if not low or pt < 3:
+        return RS
+    return 2 if pt > 4 else 3
 
 
 cdef struct WeightMemory:
@@ -171,6 +238,8 @@ cdef struct WeightMemory:
     const real **x_table
     real *y_copy
     real *x_copy
+    bint low  # whether to take fewer rows of Y a step
+    bint copied  # whether all columns are read from copies
     total *sums  # [part][TAPS * TAPS][LANES]
     const real *zeros
 
@@ -188,20 +257,20 @@ cdef void weight_columns(
     for part in range(parts):
         c.q = part * p.b // parts
         end = (part + 1) * p.b // parts
-        TAPS_OF[pt - 1][end - c.q - 1](&c, memory.sums + part * TAPS * TAPS * LANES)
+        TAPS_OF[memory.low][pt - 1][end - c.q - 1](&c, memory.sums + part * TAPS * TAPS * LANES)
 
 
 cdef void weight_in_place(
-    const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int pt,
+    const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int rs, int pt,
     Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
     cdef Py_ssize_t r, begin = first
     cdef const real *row
     while begin < last:
-        for r in range(steps * RS):
+        for r in range(steps * rs):
             row = memory.y_rows[r]
             memory.y_table[r] = memory.zeros if row == NULL else row + begin
-        for r in range(steps * RS + pt - 1):
+        for r in range(steps * rs + pt - 1):
             row = memory.x_rows[r]
             memory.x_table[r] = memory.zeros if row == NULL else row + begin - p.left
         weight_columns(p, memory, steps, pt, min(p.strip, last - begin))
@@ -209,25 +278,25 @@ cdef void weight_in_place(
 
 
 cdef void weight_from_copies(
-    const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int pt,
+    const Plane *p, const WeightMemory *memory, Py_ssize_t steps, int rs, int pt,
     Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
     cdef Py_ssize_t r, columns, begin = first
     cdef const real *row
     while begin < last:
         columns = vectors_in(min(last - begin, <Py_ssize_t> CHUNK)) * LANES
-        for r in range(steps * RS):
+        for r in range(steps * rs):
             row = memory.y_rows[r]
             memory.y_table[r] = memory.zeros if row == NULL else row + begin
         if begin + columns > p.ow:
             copy_padded(
-                memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * RS,
+                memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * rs,
                 last, begin, columns, ZEROS, end_of(p.y, p.oh, p.ow, p.y_pitch),
             )
-        for r in range(steps * RS + pt - 1):
+        for r in range(steps * rs + pt - 1):
             memory.x_table[r] = memory.zeros
         copy_padded(
-            memory.x_copy, CHUNK + MAX_FILTER, memory.x_table, memory.x_rows, steps * RS + pt - 1,
+            memory.x_copy, CHUNK + MAX_FILTER, memory.x_table, memory.x_rows, steps * rs + pt - 1,
             p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
         )
         weight_columns(p, memory, steps, pt, columns)
@@ -238,23 +307,24 @@ cdef void weight_rows(
     const Plane *p, const WeightMemory *memory, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t k, int pt
 ) noexcept nogil:
     """Add what a few rows of Y, from i on, give to the pt rows of dW from k on."""
-    cdef Py_ssize_t steps = parts_in(rows, RS), first = 0, last = p.ow, left, right, r
-    for r in range(steps * RS):
+    cdef int rs = rows_of_y(pt, memory.low)
+    cdef Py_ssize_t steps = parts_in(rows, rs), first = 0, last = p.ow, left, right, r
+    for r in range(steps * rs):
         memory.y_rows[r] = <const real *> p.y + (i + r) * p.y_pitch if r < rows else NULL
     point_at_rows(p, memory.x_rows, i - p.top + k, rows + pt - 1)
-    for r in range(rows + pt - 1, steps * RS + pt - 1):
+    for r in range(rows + pt - 1, steps * rs + pt - 1):
         memory.x_rows[r] = NULL
     if p.mode == ZEROS:  # columns that meet X at all
         first = max(p.left - p.b + 1, 0)
         last = max(min(p.n + p.left, p.ow), first)
     left = first + vectors_in(max(p.left - first, 0)) * LANES  # from here to right in place
     right = left + (min(p.n + p.left - p.b + 1, last) - left) // LANES * LANES
-    if right > left and p.ow > CHUNK:
-        weight_from_copies(p, memory, steps, pt, first, left)
-        weight_in_place(p, memory, steps, pt, left, right)
-        weight_from_copies(p, memory, steps, pt, right, last)
+    if right > left and p.ow > CHUNK and not memory.copied:
+        weight_from_copies(p, memory, steps, rs, pt, first, left)
+        weight_in_place(p, memory, steps, rs, pt, left, right)
+        weight_from_copies(p, memory, steps, rs, pt, right, last)
     else:
-        weight_from_copies(p, memory, steps, pt, first, last)
+        weight_from_copies(p, memory, steps, rs, pt, first, last)
 
 
 cdef void weight_item(
@@ -296,6 +366,8 @@ cdef void weight_share(
     memory.y_copy = <real *> (memory.sums + parts_in(p.b, TAPS) * TAPS * TAPS * LANES)
     memory.x_copy = memory.y_copy + rows * CHUNK
     memory.zeros = zeros
+    memory.copied = rows_collide(p) and p.b >= WORTH_A_COPY
+    memory.low = rows_collide(p) and not memory.copied
     for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
         weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
 
