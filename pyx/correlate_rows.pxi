@@ -38,6 +38,7 @@ cdef inline void interior(const Strip *s, Py_ssize_t begin, Py_ssize_t end) noex
 
 cdef struct Layout:
     # How one call of `correlate` cuts the columns, and what one thread needs for it.
+    Py_ssize_t outside  # columns on either side whose windows leave X, at most
     Py_ssize_t edge  # vectors on either side that are read from a padded copy
     bint whole  # whether all columns are
     Py_ssize_t half, pitch, height  # of the copy: columns a side, columns, rows
@@ -57,8 +58,8 @@ cdef struct Memory:
 cdef Layout lay_out(Plane *p) noexcept nogil:
     cdef Layout cut
     cdef Py_ssize_t columns, fitting, line = 64 // sizeof(real)
-    cdef Py_ssize_t outside = max(p.left, p.ow - (p.n + p.left - p.b + 1))
-    cut.edge = vectors_in(max(outside, <Py_ssize_t> 0))
+    cut.outside = max(p.left, p.ow - (p.n + p.left - p.b + 1), <Py_ssize_t> 0)
+    cut.edge = vectors_in(cut.outside)
     columns = cut.edge * LANES
     cut.whole = (
         p.x_kind != AS_IT_IS or columns > PADDED or columns > 0 and p.ow <= WHOLE
@@ -116,13 +117,19 @@ cdef void copy_edges(
 cdef void band_in_place(
     const Plane *p, const Layout *cut, Strip *s, Py_ssize_t rows, const Memory *memory
 ) noexcept nogil:
-    """A band of rows of Y from X where it lies, and the columns on both sides from copies."""
+    """A band of rows of Y from X where it lies, and the columns on both sides from copies.
+
+    The tiles begin where vectors of the first row of Y are aligned, if these columns are there.
+    """
     cdef real *y = s.y
     cdef Py_ssize_t strip, tile, i, begin, end, columns = cut.edge * LANES
+    cdef Py_ssize_t first = columns - <Py_ssize_t> (<size_t> (y + columns) // sizeof(real) % LANES)
+    if first < cut.outside:
+        first = columns
     s.x_step = cut.half
     s.y_step = p.ow - columns
-    for strip in range(max(parts_in(p.ow - 2 * columns, p.strip), <Py_ssize_t> 1)):
-        begin = columns - p.left + strip * p.strip
+    for strip in range(max(parts_in(p.ow - columns - first, p.strip), <Py_ssize_t> 1)):
+        begin = first - p.left + strip * p.strip
         end = min(begin + p.strip, p.ow - columns - p.left)
         for tile in range(parts_in(rows, MR)):
             i = tile * MR
