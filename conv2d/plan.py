@@ -18,6 +18,9 @@ from .problem import Problem
 # about 8. This lies between (measured with filters from 3x3 to 15x15).
 SMALL_FLOPS = 2_000_000
 SMALL_ROWS = 1024
+# Of layers also those that move fewer bytes: of depthwise ones it is these that take the time (two
+# threads win from 20 us on, and after a pause no less).
+SMALL_BYTES = 1 << 18
 # More threads than this would take more than the promised workspace (about 0.4 MiB each).
 MAX_THREADS = 64
 WORKSPACE = 32 * 2**20  # bytes, the most that a call takes beyond its arrays
@@ -244,7 +247,7 @@ def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
     if direction == "weight":
         pairs = problem.channels * problem.filters // problem.groups
         bands = max(min(-(-ITEMS // max(pairs, 1)), problem.images * -(-rows // band)), 1)
-    threads = 1 if problem.flops < SMALL_FLOPS else min(threads, MAX_THREADS)
+    threads = 1 if _is_small(problem) else min(threads, MAX_THREADS)
     planes = problem.images * (problem.channels if direction == "input" else problem.filters)
     parts = -(-rows // band) if planes < 4 * threads else 1  # of the rows of a plane
     return LayerPlan(COLUMNS, band, problem.width, 1, 3, 3, parts, bands, threads)
@@ -272,8 +275,14 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
 def plan_of_planes(problem: Problem, direction: str, threads: int) -> tuple[Plan, int]:
     """The plan of each plane of a depthwise layer, and the threads for all of them."""
     plane = problem._replace(rank=2, images=1, channels=1, filters=1, groups=1, algorithm="direct")
-    small = problem.flops < SMALL_FLOPS
-    return make_plan(plane, direction, 1), 1 if small else min(threads, MAX_THREADS)
+    threads = 1 if _is_small(problem) else min(threads, MAX_THREADS)
+    return make_plan(plane, direction, 1), threads
+
+
+def _is_small(problem: Problem) -> bool:
+    """Whether one thread makes a layer as fast as several."""
+    small = problem.plane or problem.bytes < SMALL_BYTES
+    return problem.flops < SMALL_FLOPS and small
 
 
 @kept
@@ -312,7 +321,7 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     )
     reduced, made = (filters, channels) if back else (channels, filters)
     rows, columns = max(rows, 1), max(columns, 1)
-    if problem.flops < SMALL_FLOPS:
+    if _is_small(problem):
         threads = 1
     if made == 1 and reduced <= 2 and _has_small_pictures(problem, columns):
         return _plan_lanes(problem, rows, columns, 1, threads)
@@ -345,11 +354,11 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         room = max(min(PANEL // (depth * itemsize), 2 * STRIP) // TILE, 1) * TILE
         strip = -(-_share(columns, room) // TILE) * TILE
     items = problem.images * problem.groups * -(-rows // band) * -(-columns // strip)
-    if back:
-        items *= problem.stride[0] * problem.stride[1]
+    if back:  # lattices that taps see
+        items *= math.prod(map(min, problem.stride, (problem.a, problem.b)))
     # Sums that wait for the next channels, in a MiB of their own.
     parts = -(-made * band * strip * itemsize // 2**20) if depth < reduced else 1
-    while items * parts < 2 * threads and parts < -(-made // 6):
+    while parts < -(-made // 6) and not _is_even(items * parts, threads):
         parts += 1
     scratch = PANEL + 2**21
     threads = max(min(threads, WORKSPACE // scratch), 1)
@@ -410,6 +419,11 @@ def _plan_lanes(problem: Problem, rows: int, columns: int, bands: int, threads: 
     )
 
 
+def _is_even(items: int, threads: int) -> bool:
+    """Whether threads that take them one by one have several each, and all work to the end."""
+    return items >= 2 * threads and items >= 0.9 * threads * -(-items // threads)
+
+
 def _share(count: int, most: int) -> int:
     """What is taken at a time of a count, at most `most` and nearly the same each time."""
     count, most = max(count, 1), max(most, 1)
@@ -426,7 +440,7 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
         max(min(count, TAPS, REACH // d + 1), 1)
         for count, d in zip((problem.a, problem.b), problem.dilation, strict=True)
     ]
-    if problem.flops < SMALL_FLOPS:
+    if _is_small(problem):
         threads = 1
     if channels == 1 and filters <= 2 and _has_small_pictures(problem, columns):
         bands = -(-ITEMS // -(-filters * groups // 16))

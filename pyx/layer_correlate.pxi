@@ -35,6 +35,7 @@ cdef struct Job:
     Walk *rows
     Walk *columns
     Py_ssize_t row_walks, column_walks, bands, strips
+    Py_ssize_t first_row, first_column  # the walks with the most taps
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts
     Py_ssize_t panel_elements, vectors, sum_elements  # of one thread
     Py_ssize_t at_once  # images whose filters are transposed once (layer_filters.pxi)
@@ -337,15 +338,20 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
         run_tiles(job, b, &t, b.panel, True, True)
 
 
+cdef Py_ssize_t lattice_of(const Job *job, Py_ssize_t item, Block *b) noexcept nogil:
+    """The lattice of an item, beginning with most to do, and which item of a lattice it is."""
+    b.columns = job.columns[(job.first_column + item) % job.column_walks]
+    item //= job.column_walks
+    b.rows = job.rows[(job.first_row + item) % job.row_walks]
+    return item // job.row_walks
+
+
 cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
     """Item: part of the channels, then lattice, columns, rows, group, image."""
     cdef Block b
     cdef Py_ssize_t part = item % job.parts, panels = parts_in(job.m, MR), group
     item //= job.parts
-    b.columns = job.columns[item % job.column_walks]
-    item //= job.column_walks
-    b.rows = job.rows[item % job.row_walks]
-    item //= job.row_walks
+    item = lattice_of(job, item, &b)
     b.v = item % job.strips * job.strip
     item //= job.strips
     b.u = item % job.bands * job.band

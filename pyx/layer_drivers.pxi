@@ -28,6 +28,15 @@ cdef Py_ssize_t walk_axis(
     return lattices
 
 
+cdef Py_ssize_t most_taps(const Walk *walks, Py_ssize_t count) noexcept nogil:
+    """Which one has most."""
+    cdef Py_ssize_t i, most = 0
+    for i in range(count):
+        if walks[i].taps > walks[most].taps:
+            most = i
+    return most
+
+
 cdef Py_ssize_t span(
     const Walk *walks, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t block, bint planes
 ) noexcept nogil:
@@ -155,6 +164,8 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     job.column_walks = walk_axis(
         &p.columns, back, job.columns, <Py_ssize_t *> (job.rows + lattices) + 2 * p.rows.taps
     )
+    job.first_row = most_taps(job.rows, job.row_walks)
+    job.first_column = most_taps(job.columns, job.column_walks)
     job.band = min(p.band, job.rows[0].count)
     job.strip = min(p.strip, job.columns[0].count)
     job.bands = parts_in(job.rows[0].count, job.band)

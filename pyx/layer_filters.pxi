@@ -210,10 +210,7 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     cdef Block *b = &f.b
     cdef const real *seen
     cdef Py_ssize_t group, part, n, images, step, room = tables_of(job), blocks, block
-    b.columns = job.columns[item % job.column_walks]
-    item //= job.column_walks
-    b.rows = job.rows[item % job.row_walks]
-    item //= job.row_walks
+    item = lattice_of(job, item, b)
     part = item % job.parts
     item //= job.parts
     b.u = item % job.bands * job.band
@@ -248,6 +245,11 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
         make_filters(job, &f, seen, images, step)
 
 
+cdef inline bint is_even(Py_ssize_t items, Py_ssize_t threads) noexcept nogil:
+    """Whether threads that take them one by one all work to the end, or nearly."""
+    return 10 * items >= 9 * threads * parts_in(items, threads)
+
+
 cdef inline Py_ssize_t tables_of(const Job *job) noexcept nogil:
     return max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
 
@@ -275,6 +277,8 @@ cdef void measure_filters(
     )
     items[0] = parts_in(job.images, at_once) * job.groups * job.bands
     # Each part packs the panel anew. Lattices differ, and those of one tap have but one to do.
-    job.parts = min(parts_in(p.threads, items[0]), parts_in(job.m, NV * LANES))
+    job.parts = 1
+    while job.parts < parts_in(job.m, NV * LANES) and not is_even(items[0] * job.parts, p.threads):
+        job.parts += 1
     items[0] *= job.row_walks * job.column_walks * job.parts
     job.at_once = at_once

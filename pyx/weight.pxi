@@ -5,8 +5,8 @@
 # The accumulators are up to TAPS x TAPS taps of W, the lanes run along a row. A step takes RS rows
 # of Y; each vector of X is loaded once for each filter column and met by all of these rows. After
 # FLUSH vectors, or one step along a longer row, they are added up in `total` (float64 for float32).
-# Where rows lie a multiple of a page apart, they meet in the same few lines of the first cache: steps
-# are lower there, and for large filters X and Y are copied.
+# Where rows lie a multiple of a page apart, they meet in the same few lines of the first cache:
+# steps are lower there, and for large filters X and Y are copied.
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
 # it writes sums of its own, which are added in the order of the bands.
 # Columns whose windows leave X, and those left over, are read from padded copies of X and Y.
