@@ -131,7 +131,9 @@ class Result:
             return
         typed = block.view(self.dtype) if block.itemsize == self.dtype.itemsize else block
         with np.errstate(all="ignore"):  # kernels do not warn of overflow, nor does this
-            self.array[where] = typed.astype(self.dtype, copy=False)
+            if to.dtype != self.dtype:
+                typed = typed.astype(self.dtype, copy=False)
+            self.array[where] = typed
 
 
 # What computes a result from x, w, b, top and left.

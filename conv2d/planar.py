@@ -67,7 +67,7 @@ def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
     total = np.zeros((1, 1), dy.dtype)
     if dy.size:
         _door.add_up(dy, total, plan)
-    result.write((), total[0, 0])
+    result.write((), total.reshape(()))
 
 
 def _correlate(

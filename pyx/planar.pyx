@@ -29,6 +29,8 @@ cdef extern from "simd.h" nogil:
     vec add_product(vec, vec, vec)
     float half(uint16_t)
     uint16_t to_half(float)
+    vec from_halves(const uint16_t *)
+    void to_halves(uint16_t *, vec)
 
 
 include "common.pxi"
@@ -147,11 +149,18 @@ cdef inline void convert(real *to, const element *row, Py_ssize_t count) noexcep
         to[k] = <real> row[k]
 
 
+cdef inline void convert_halves(real *to, const uint16_t *row, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t k, vectors = count // LANES
+    for k in range(vectors):
+        store(to + k * LANES, from_halves(row + k * LANES))
+    for k in range(vectors * LANES, count):
+        to[k] = <real> half(row[k])
+
+
 cdef void convert_row(
     real *to, const void *row, Py_ssize_t first, Py_ssize_t count, int kind
 ) noexcept nogil:
     """Elements of a row from `first` on."""
-    cdef Py_ssize_t k
     if kind == INT8:
         convert(to, <const int8_t *> row + first, count)
     elif kind == UINT8:
@@ -165,8 +174,7 @@ cdef void convert_row(
     elif kind == SOURCE_UINT32:
         convert(to, <const uint32_t *> row + first, count)
     elif kind == FLOAT16:
-        for k in range(count):
-            to[k] = <real> half((<const uint16_t *> row)[first + k])
+        convert_halves(to, <const uint16_t *> row + first, count)
     else:
         convert(to, <const float *> row + first, count)
 
@@ -313,7 +321,9 @@ cdef int round_to_half(const Plane *p) noexcept nogil:
     for i in range(p.oh):
         x = <const real *> p.x + i * p.x_pitch
         y = <uint16_t *> p.y + i * p.y_pitch
-        for j in range(p.ow):
+        for j in range(p.ow // LANES):
+            to_halves(y + j * LANES, load(x + j * LANES))
+        for j in range(p.ow // LANES * LANES, p.ow):
             y[j] = to_half(<float> x[j])
     return 0
 

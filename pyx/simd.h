@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 #if CONV2D_ELEMENT == 0
 typedef float real;
@@ -205,6 +208,43 @@ static CYTHON_INLINE uint16_t to_half(float value)
     h = (h & ~is_large) | (0x7c00 & is_large) | is_nan << 9;
     return (uint16_t)(h | sign);
 }
+/* As many float16 as a vector has lanes. */
+#if CONV2D_ELEMENT == 0 && defined(__F16C__) && defined(__AVX512F__)
+static inline vec from_halves(const uint16_t *p)
+{
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline void to_halves(uint16_t *p, vec v)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#elif CONV2D_ELEMENT == 0 && defined(__F16C__)
+static inline vec from_halves(const uint16_t *p)
+{
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline void to_halves(uint16_t *p, vec v)
+{
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#else
+static inline vec from_halves(const uint16_t *p)
+{
+    real values[sizeof(vec) / sizeof(real)];
+    unsigned i;
+    for (i = 0; i < sizeof(vec) / sizeof(real); i++)
+        values[i] = (real)half(p[i]);
+    return *(const vec *)values;
+}
+static inline void to_halves(uint16_t *p, vec v)
+{
+    real values[sizeof(vec) / sizeof(real)];
+    unsigned i;
+    *(vec *)values = v;
+    for (i = 0; i < sizeof(vec) / sizeof(real); i++)
+        p[i] = to_half((float)values[i]);
+}
+#endif
 /* The empty asm keeps a sum in one register, where gcc would move it about. */
 static inline vec add_product(vec sum, vec a, vec b)
 {
