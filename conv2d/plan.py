@@ -193,6 +193,10 @@ SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at strid
 COLUMN_ROWS = 64
 WALKED = 2**18  # elements of a plane up to which that is faster than rows of tiles
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
+# Bytes of their rows at stride 1, where there are several planes: walks from row to row beyond that
+# are not foreseen where planes come from far away. Of 7 x 7 filters fewer, for which few registers
+# are slow (measured at 24 x 24 to 1000 x 1000).
+COLUMNS_BYTES = 1024
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
@@ -200,18 +204,28 @@ PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a co
 
 @kept
 def walks_columns(problem: Problem, direction: str) -> bool:
-    """Whether filters of 3 x 3 see few planes, in reach of the kernels that walk down columns."""
+    """Whether filters see few planes, in reach of the kernels that walk down columns.
+
+    Those are 3 x 3 filters, and for Y and dX at stride 1 those of 5 x 5 and 7 x 7.
+    """
     stride, left, columns = problem.stride[0], problem.left, problem.y4[3]
-    right = (columns - 1) * stride + 3 - left - problem.width  # columns of padding that are seen
+    side = problem.a
+    right = (columns - 1) * stride + side - left - problem.width  # columns of padding that are seen
     groups = max(problem.groups, 1)
     channels, filters = problem.channels // groups, problem.filters // groups
+    dense = stride == 1 and direction != "weight"
+    large = problem.height * problem.width > SMALL_PLANE and dense
+    row = problem.width * np.dtype(problem.dtype).itemsize * (4 if side == 7 else 1)
+    near = problem.plane or not dense or row <= COLUMNS_BYTES
     fits = (
-        problem.a == problem.b == 3
+        side == problem.b
+        and (side == 3 or (side in (5, 7) and large))
+        and near
         and problem.dilation == (1, 1)
         and problem.stride in ((1, 1), (2, 2))
         and problem.mode == "zeros"
-        and left <= 1
-        and right <= 1
+        and left <= side // 2
+        and right <= side // 2
         and 0 < problem.width <= COLUMNS_WIDTH
         and columns > 0
     )
@@ -219,7 +233,8 @@ def walks_columns(problem: Problem, direction: str) -> bool:
         return fits and channels <= (3 if stride == 1 else 1)
     if direction == "forward":
         return fits and channels == 1 and filters <= 2
-    covered = left == right == 1 if stride == 1 else left == 0 or problem.width <= 2 * columns
+    reached = left == right == side // 2
+    covered = reached if stride == 1 else left == 0 or problem.width <= 2 * columns
     return fits and channels == filters == 1 and covered
 
 
@@ -231,6 +246,7 @@ def walks_plane(problem: Problem, direction: str) -> bool:
         and direction != "weight"
         and problem.algorithm in ("auto", "direct")
         and problem.height * problem.width <= WALKED
+        and problem.a == 3
         and walks_columns(problem, direction)
     )
 
@@ -250,7 +266,7 @@ def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
     threads = 1 if _is_small(problem) else min(threads, MAX_THREADS)
     planes = problem.images * (problem.channels if direction == "input" else problem.filters)
     parts = -(-rows // band) if planes < 4 * threads else 1  # of the rows of a plane
-    return LayerPlan(COLUMNS, band, problem.width, 1, 3, 3, parts, bands, threads)
+    return LayerPlan(COLUMNS, band, problem.width, 1, problem.a, problem.b, parts, bands, threads)
 
 
 @kept

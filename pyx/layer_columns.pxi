@@ -1,18 +1,20 @@
-# Filters of 3 x 3 that see one channel each, strides 1 and 2: Y and the gradient of X
+# Filters that see one channel each: Y and the gradient of X. 3 x 3 at strides 1 and 2; 5 x 5 and
+# 7 x 7 at stride 1
 #
 # Where few products share what is loaded, loads are what costs. So planes are read where they lie,
 # without a padded copy: what a vector sees beyond the ends of a row is masked. Vectors of columns
-# are walked from the top down (layer_strips.pxi), a block of rows at a time. Strips go from the
-# right to the left, as what the last vector of a row spoils behind it is stored later; in the last
-# rows of a plane, and where rows of the result do not follow one another, it is stored by way of
-# `bounce`. Planes of at most half a vector are made in pairs, side by side.
+# are walked from the top down (layer_strips.pxi, and for large filters layer_large_strips.pxi), a
+# block of rows at a time. Strips go from the right to the left, as what the last vector of a row
+# spoils behind it is stored later; in the last rows of a plane, and where rows of the result do not
+# follow one another, it is stored by way of `bounce`. Planes of at most half a vector are made in
+# pairs, side by side, for filters of 3 x 3.
 
 cdef struct Columns:
     # What the items of one call share.
     const real *source
     Py_ssize_t s_n, s_c, s_row, s_column, height, width
     Py_ssize_t o_n, o_c, o_row, o_column, rows, columns  # of the result
-    Py_ssize_t top, left, stride
+    Py_ssize_t side, top, left, stride
     const real *w  # from the first tap on that is met
     Py_ssize_t w_row, w_column
     bint spread  # the gradient of X at stride 2
@@ -21,11 +23,12 @@ cdef struct Columns:
     const real *low  # where the memory of the source begins and ends
     const real *high
     Py_ssize_t met, spare  # source rows of a block; those of them that may have to be copied
-    Py_ssize_t vectors, strips  # of the result; a vector of dX at stride 2 is a pair
+    Py_ssize_t vectors, wide, strips  # of the result; a vector of dX at stride 2 is a pair
     Py_ssize_t each, seen  # columns of the result and of the source in a vector
     Py_ssize_t spoilt, behind  # columns behind the end of a row, and the rows that they are of
     StripOf *strip_of
-    real *masks  # [strip][left, right, inside][lane]
+    Py_ssize_t strip_masks  # vectors
+    real *masks  # [strip][left, right, inside][lane], or as large strips have them
     Py_ssize_t bytes  # of one thread
 
 
@@ -120,23 +123,30 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.w_column = job.w_column
     c.top = p.rows.before
     c.left = p.columns.before
+    c.side = p.rows.taps
     if back and c.stride == 1:  # Y of the reversed filters
-        c.w += 2 * (c.w_row + c.w_column)
+        c.w += (c.side - 1) * (c.w_row + c.w_column)
         c.w_row = -c.w_row
         c.w_column = -c.w_column
-        c.top = 2 - c.top
-        c.left = 2 - c.left
+        c.top = c.side - 1 - c.top
+        c.left = c.side - 1 - c.left
     c.lead = 1 - c.left if c.spread else c.left
     c.seen = LANES if c.spread else c.stride * LANES
     c.each = 2 * LANES if c.spread else LANES
-    c.pair = LANES > 1 and 2 * c.columns <= c.each
+    c.pair = LANES > 1 and 2 * c.columns <= c.each and c.side == SIDE
     if c.pair:
         c.seen = LANES
         c.each //= 2
     c.vectors = parts_in(c.columns, c.each)
-    c.strips = parts_in(c.vectors, <Py_ssize_t> 2 if c.spread else <Py_ssize_t> WIDE)
-    c.reach = c.vectors * c.seen + (1 if c.spread else 2)
+    c.wide = 2 if c.spread else WIDE
     c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
+    c.strip_masks = 3
+    if c.side > SIDE:
+        c.wide = NV if c.side == 5 else min(NV, 3)
+        c.strip_of = LARGE_STRIP_OF[(c.side - 5) // 2]
+        c.strip_masks = c.side * WIDE
+    c.strips = parts_in(c.vectors, c.wide)
+    c.reach = c.vectors * c.seen + (1 if c.spread else c.side - 1)
     c.spoilt = c.vectors * c.each - c.columns
     c.behind = 0
     if c.o_column != 1:
@@ -146,13 +156,13 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     memory_of(
         c.source, job.images, c.s_n, p.groups, c.s_c, c.height, c.s_row, c.width, &c.low, &c.high,
     )
-    c.met = job.band * (1 if c.spread else c.stride) + 4
+    c.met = job.band * (1 if c.spread else c.stride) + c.side + 1
     c.spare = c.met
     if not scattered(c.s_row, c.s_column, c.width):
         c.spare = min(c.reach // max(c.width, <Py_ssize_t> 1) + 3, c.met)
     c.bytes = aligned(
         aligned(c.met * sizeof(void *))
-        + sizeof(real) * ((SIDE * SIDE + 1 + WIDE * job.band) * LANES + c.spare * c.reach)
+        + sizeof(real) * ((c.side * c.side + 1 + WIDE * job.band) * LANES + c.spare * c.reach)
     )
 
 
@@ -166,11 +176,19 @@ cdef inline void set_mask(
 
 
 cdef void lay_masks(const Columns *c) noexcept nogil:
-    cdef Py_ssize_t strip, first, last, period = LANES // 2 if c.pair else LANES
+    cdef Py_ssize_t strip, first, last, q, v, period = LANES // 2 if c.pair else LANES
     cdef Py_ssize_t step = 1 if c.spread else c.stride
     cdef real *mask = c.masks
     for strip in range(c.strips):
         first = strip * c.vectors // c.strips * c.seen - c.lead
+        if c.side > SIDE:
+            for q in range(c.side):
+                for v in range(WIDE):
+                    set_mask(
+                        mask + (q * WIDE + v) * LANES, first + q + v * LANES, 1, c.width, LANES
+                    )
+            mask += c.strip_masks * LANES
+            continue
         last = ((strip + 1) * c.vectors // c.strips - 1) * c.seen - c.lead
         set_mask(mask, first, step, c.width, period)
         set_mask(mask + LANES, last + (1 if c.spread else 2), step, c.width, period)
@@ -221,16 +239,16 @@ cdef void walk_rows(
     cdef Py_ssize_t k, j, strip, first, vectors, met, seen, tap
     cdef const real *bounce
     cdef real *w = <real *> (memory + aligned(c.met * sizeof(void *)))
-    cdef real *spare = w + (SIDE * SIDE + 1 + WIDE * job.band) * LANES
+    cdef real *spare = w + (c.side * c.side + 1 + WIDE * job.band) * LANES
     t.once = 1
     t.rows = <const real **> memory
     t.w = w
-    t.bounce = w + (SIDE * SIDE + 1) * LANES
+    t.bounce = w + (c.side * c.side + 1) * LANES
     t.pitch = c.o_row
     t.apart = two.plane - one.plane
     t.out_apart = two.out - one.out
-    for k in range(SIDE):
-        for j in range(SIDE):
+    for k in range(c.side):
+        for j in range(c.side):
             tap = k * c.w_row + j * c.w_column
             store(w, both(splat(one.taps[tap]), splat(two.taps[tap])))
             w += LANES
@@ -245,7 +263,7 @@ cdef void walk_rows(
             met = (t.count - t.first + 1) // 2 + 1
         else:
             seen = u * c.stride - c.top
-            met = (t.count - 1) * c.stride + SIDE
+            met = (t.count - 1) * c.stride + c.side
         point_down(
             t.rows, seen, met, one.plane, c.height, c.s_row, c.s_column, c.width, c.lead, c.reach,
             c.low, c.high, spare,
@@ -258,7 +276,7 @@ cdef void walk_rows(
                 vectors = (strip + 1) * c.vectors // c.strips - first
             t.column = first * c.seen
             t.out = one.out + u * c.o_row + first * c.each * c.o_column
-            t.left = c.masks + strip * 3 * LANES
+            t.left = c.masks + strip * c.strip_masks * LANES
             t.right = t.left + LANES
             t.inside = t.right + LANES
             t.whole = t.count

@@ -140,7 +140,7 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     if p.lanes_of == COLUMNS:
         job.band = p.band
         lay_columns(&c.columns, job, p, back)
-        masks = c.columns.strips * 3 * LANES * sizeof(real)
+        masks = c.columns.strips * c.columns.strip_masks * LANES * sizeof(real)
         lattices = 0
     walks = lattices * sizeof(Walk) + 2 * (p.rows.taps + p.columns.taps) * sizeof(Py_ssize_t)
     c.memory = <char *> malloc(walks + masks + 64)

@@ -15,13 +15,25 @@ cdef enum:
 
 cdef struct Picture:
     const real *planes[LANES]
-    Py_ssize_t apart  # from plane to plane, 0 where that differs
     real *square  # LANES x LANES, for a transpose
     Py_ssize_t row, column, height, width  # of the planes: steps and sizes
     int mode
     Py_ssize_t first, rows  # of the planes that the picture holds
     Py_ssize_t before, pitch  # padding on the left; vectors from row to row
     real *pixels
+
+
+cdef inline void transpose_planes(
+    real *to, const real *const *planes, Py_ssize_t pixel
+) noexcept nogil:
+    """LANES pixels of as many planes."""
+    cdef vec a[LANES]
+    cdef int i
+    for i in range(LANES):
+        a[i] = load(planes[i] + pixel)
+    turn_square(a)
+    for i in range(LANES):
+        store(to + i * LANES, a[i])
 
 
 cdef void show_pixels(
@@ -38,12 +50,12 @@ cdef void show_pixels(
         row = j // p.width
         column = j % p.width
         to_pixel = p.pixels + ((to + row) * p.pitch + p.before + column) * LANES
-        if size == LANES and p.column == 1 and p.apart != 0:
+        if size == LANES and p.column == 1:
             if column + size <= p.width:
-                transpose_square(to_pixel, LANES, p.planes[0] + base + j, p.apart)
+                transpose_planes(to_pixel, p.planes, base + j)
                 j += size
                 continue
-            transpose_square(p.square, LANES, p.planes[0] + base + j, p.apart)
+            transpose_planes(p.square, p.planes, base + j)
         else:
             for i in range(size * LANES):
                 p.square[i] = p.planes[i % LANES][base + (j + i // LANES) * p.column]
@@ -219,9 +231,6 @@ cdef void show_source(
     for i in range(LANES):
         k = min(channel + i, job.groups * job.m - 1) // job.m
         p.planes[i] = job.source + n * job.s_n + (k * job.r + r) * job.s_r
-    p.apart = 0
-    if job.m == 1 and channel + LANES <= job.groups:
-        p.apart = job.r * job.s_r
     p.row = job.s_row
     p.column = job.s_column
     p.height = job.height
@@ -268,56 +277,58 @@ cdef void sum_pixels(
 
 
 cdef void deliver_square(
-    real *to, Py_ssize_t plane, Py_ssize_t column, const real *sums, Py_ssize_t lanes
+    real *to, Py_ssize_t plane, Py_ssize_t column, const real *sums, Py_ssize_t lanes,
+    Py_ssize_t channels
 ) noexcept nogil:
-    """LANES pixels of a row, `column` apart, of LANES channels."""
+    """LANES pixels of a row, `column` apart, of up to LANES channels."""
     cdef vec a[LANES]
-    cdef real flat[LANES]
+    cdef real square[LANES * LANES]
+    cdef Py_ssize_t k
     cdef int i, j
     for i in range(LANES):
         a[i] = load(sums + i * lanes)
     turn_square(a)
-    for i in range(LANES):
-        if column == 1:
+    if column == 1 and channels == LANES:
+        for i in range(LANES):
             store(to + i * plane, a[i])
+        return
+    for i in range(LANES):
+        store(square + i * LANES, a[i])
+    for k in range(channels):
+        if column == 1:
+            store(to + k * plane, peek(square + k * LANES))
         else:
-            store(flat, a[i])
             for j in range(LANES):
-                to[i * plane + j * column] = flat[j]
+                to[k * plane + j * column] = square[k * LANES + j]
 
 
 cdef void deliver_pixels(
     real *to, Py_ssize_t plane, Py_ssize_t row, Py_ssize_t column, const real *sums,
     Py_ssize_t lanes, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t channels
 ) noexcept nogil:
-    """[row][column][lane] into planes."""
-    cdef Py_ssize_t i, j, c, squares = channels // LANES if LANES > 1 else 0
-    if column == 1 and row == width:
-        transpose(to, plane, sums, lanes, 1, rows * width, channels)
-        return
+    """[row][column][lane] into planes; the lanes are whole vectors."""
+    cdef Py_ssize_t i, j, c
+    if column == 1 and row == width:  # as one row
+        width *= rows
+        rows = 1
     for i in range(rows):
-        j = 0
-        while j < width:
-            if squares > 0 and width >= LANES:  # the last squares overlap those before
-                j = min(j, width - LANES)
-                for c in range(squares):
+        if LANES == 1 or width < LANES:
+            for j in range(width):
+                transpose(to + j * column, plane, sums + j * lanes, lanes, 1, 1, channels)
+        else:
+            c = 0
+            while c < channels:
+                j = 0
+                while j < width:  # the last squares overlap those before
+                    j = min(j, width - LANES)
                     deliver_square(
-                        to + i * row + j * column + c * LANES * plane, plane, column,
-                        sums + (i * width + j) * lanes + c * LANES, lanes,
+                        to + j * column + c * plane, plane, column, sums + j * lanes + c, lanes,
+                        min(channels - c, <Py_ssize_t> LANES),
                     )
-                if channels % LANES > 0:
-                    c = channels - LANES
-                    deliver_square(
-                        to + i * row + j * column + c * plane, plane, column,
-                        sums + (i * width + j) * lanes + c, lanes,
-                    )
-                j += LANES
-            else:
-                transpose(
-                    to + i * row + j * column, plane, sums + (i * width + j) * lanes, lanes, 1, 1,
-                    channels,
-                )
-                j += 1
+                    j += LANES
+                c += LANES
+        to += row
+        sums += width * lanes
 
 
 cdef inline void show_filter(const Lanes *l, const real *w, real *to) noexcept nogil:

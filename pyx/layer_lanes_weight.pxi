@@ -86,7 +86,6 @@ cdef void show_side(
     cdef Py_ssize_t i
     for i in range(LANES):
         p.planes[i] = planes + min(channel + i, count - 1) // multiplier * plane
-    p.apart = plane if multiplier == 1 and channel + LANES <= count else 0
     show(p)
 
 

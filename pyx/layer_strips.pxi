@@ -5,6 +5,7 @@
 
 cdef enum:
     SIDE = 3
+    LARGEST_SIDE = 7
     WIDE = 4  # vectors of a strip of Y, at most
 
 
@@ -19,7 +20,7 @@ cdef struct Strip:
     Py_ssize_t pitch
     Py_ssize_t whole  # rows of which whole vectors may be stored
     real *bounce  # the others, [row][WIDE * LANES]
-    const real *left  # masks
+    const real *left  # masks; of large filters, [column of taps][WIDE] of them
     const real *right
     const real *inside
 

@@ -179,6 +179,17 @@ def test_lanes_of_planes(name, element, level):
         assert max(stack for _, stack in loops) <= (level == "v2")
 
 
+@pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize(("side", "vectors"), [(5, 1), (5, 4), (7, 1), (7, 3)])
+def test_large_walks(element, side, vectors):
+    """All products for each of one or more rows of a turn; nothing on the stack."""
+    whole = functions(element, "v4", "layer")[f"walk_{side}_{vectors}"]
+    rows, rest = divmod(products(whole, element, "v4"), side * side * vectors)
+    assert 1 <= rows <= side
+    assert rest == 0
+    assert on_stack(whole, "v4") == 0
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
 @pytest.mark.parametrize("kind", ["planar", "layer"])

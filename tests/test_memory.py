@@ -53,6 +53,11 @@ DEPTHWISE = [
     for h, n in [(1, 1), (7, 7), (6, 15), (5, 16), (9, 33), (3, 70)]
     for s, p in [(1, 1), (2, 1), (2, "same")]
 ]
+LARGE = [
+    ((2, 3, h, n), (3, 1, k, k), {"groups": 3, "padding": p})
+    for h, n in [(80, 8), (38, 17), (25, 31), (20, 33), (12, 60)]
+    for k, p in [(5, "same"), (5, "valid"), (7, "same")]
+]
 LAYERS = [
     ((2, 3, 9, 20), (6, 3, 3, 3), {}),
     ((2, 3, 9, 20), (6, 3, 3, 3), {"stride": 2}),
@@ -66,7 +71,9 @@ LAYERS = [
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages by mprotect")
 @pytest.mark.parametrize("level", BUILT)
-@pytest.mark.parametrize("problems", [PLANES, DEPTHWISE, LAYERS], ids=["planes", "3x3", "layers"])
+@pytest.mark.parametrize(
+    "problems", [PLANES, DEPTHWISE, LARGE, LAYERS], ids=["planes", "3x3", "5x5", "layers"]
+)
 @UNSANITIZED
 def test_pages_beside(level, problems):
     assert run_python(PROGRAM.format(level=level, problems=problems)).strip() == "untouched"
