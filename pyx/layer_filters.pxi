@@ -126,7 +126,7 @@ cdef void make_images(
             b.buffer[i] = b.bias[(b.m + i) * job.bias_step]
     for i in range(parts):
         r = i * job.r // parts
-        channels = (i + 1) * job.r // parts - r if f.taps > 0 else 0
+        channels = (i + 1) * job.r // parts - r
         f.t.steps = channels * f.taps
         transpose_filters(job, f, r, channels)
         for image in range(images):
@@ -182,16 +182,34 @@ cdef const real *show_images(
     return panels
 
 
+cdef void fill_outputs(const Job *job, const Block *b, Py_ssize_t images) noexcept nogil:
+    """Outputs that no tap sees: the bias."""
+    cdef Py_ssize_t image, m, i, j, column = job.o_column * b.columns.step
+    cdef real bias
+    cdef real *to
+    for image in range(images):
+        for m in range(b.m, b.m_end):
+            bias = 0 if b.bias == NULL else b.bias[m * job.bias_step]
+            for i in range(b.height):
+                to = b.out + image * job.o_n + m * job.o_m + b.columns.first * job.o_column
+                to += (b.rows.first + (b.u + i) * b.rows.step) * job.o_row
+                for j in range(b.width):
+                    to[j * column] = bias
+
+
 cdef void make_filters(
     const Job *job, Filters *f, const real *seen, Py_ssize_t images, Py_ssize_t image_step
 ) noexcept nogil:
     """A block of m, for some images, from sums to the result."""
     cdef Block *b = &f.b
     cdef Py_ssize_t image, i
+    if f.taps == 0:
+        fill_outputs(job, b, images)
+        return
     f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
     f.t.end_row = f.lanes
     f.t.x_step = f.t.table * f.lanes
-    for i in range(f.t.table if f.taps > 0 else 0):
+    for i in range(f.t.table):
         f.along[i] = i * f.lanes
     make_images(job, f, seen, images, image_step)
     for image in range(images):
