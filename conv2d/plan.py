@@ -406,7 +406,7 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
     bands = -(-rows // band)
     count = rows * columns + (rows - 1) * (problem.b > 1)
     apart = back and problem.stride[1] > 1  # outputs that are stored one by one
-    beside = 6 if not apart else 16 if columns >= 16 else 60
+    beside = 6 if not apart else 16 if columns >= 16 or problem.a * problem.b == 1 else 60
     as_positions = -(-count // 16) * (1.04 + (12 if apart else 3) / steps)
     transpose = 0.8 if back and problem.a * problem.b > 1 else 0.4
     if math.prod(problem.w4) > 2**21:  # from beyond the caches, band after band

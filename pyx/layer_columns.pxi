@@ -23,7 +23,7 @@ cdef struct Columns:
     const real *low  # where the memory of the source begins and ends
     const real *high
     Py_ssize_t met, spare  # source rows of a block; those of them that may have to be copied
-    Py_ssize_t vectors, wide, strips  # of the result; a vector of dX at stride 2 is a pair
+    Py_ssize_t vectors, strips  # of the result; a vector of dX at stride 2 is a pair
     Py_ssize_t each, seen  # columns of the result and of the source in a vector
     Py_ssize_t spoilt, behind  # columns behind the end of a row, and the rows that they are of
     StripOf *strip_of
@@ -103,6 +103,7 @@ cdef inline bint both_within(
 
 
 cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noexcept nogil:
+    cdef Py_ssize_t wide
     c.source = job.source
     c.s_n = job.s_n
     c.s_c = job.s_r
@@ -138,14 +139,14 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
         c.seen = LANES
         c.each //= 2
     c.vectors = parts_in(c.columns, c.each)
-    c.wide = 2 if c.spread else WIDE
+    wide = 2 if c.spread else WIDE
     c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
     c.strip_masks = 3
     if c.side > SIDE:
-        c.wide = NV if c.side == 5 else min(NV, 3)
+        wide = NV if c.side == 5 else min(NV, 3)
         c.strip_of = LARGE_STRIP_OF[(c.side - 5) // 2]
         c.strip_masks = c.side * WIDE
-    c.strips = parts_in(c.vectors, c.wide)
+    c.strips = parts_in(c.vectors, wide)
     c.reach = c.vectors * c.seen + (1 if c.spread else c.side - 1)
     c.spoilt = c.vectors * c.each - c.columns
     c.behind = 0
