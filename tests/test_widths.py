@@ -63,3 +63,13 @@ def test_dw(level, w_shape, gap, dtype):
         _, gradient = surrounded(x.shape, dtype, gap)
         gradient[...] = dy
         np.testing.assert_array_equal(conv2d.conv2d_weight(source, w_shape, gradient), dw)
+
+
+def test_large_results_lie_apart_from_their_source():
+    """Aligned to a cache line and half a page away, where stores do not hold up loads."""
+    x, w = np.ones((200, 300), np.float32), np.ones((3, 3), np.float32)
+    for y in (conv2d.conv2d(x, w), conv2d.conv2d_input(x.shape, w, x)):
+        assert y.ctypes.data % 64 == 0
+        assert abs((y.ctypes.data - x.ctypes.data) % 4096 - 2048) <= 64
+        assert y.flags.c_contiguous
+        assert y.flags.writeable
