@@ -141,14 +141,9 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     cdef Tile *t = &f.t
     cdef Py_ssize_t i, folds
     f.taps = b.rows.taps * b.columns.taps
-    f.panel.channel = 0
-    b.seen = NULL
-    b.pitch = b.width
     t.once = 1
     t.far = False
     t.w_m = 1
-    if f.taps == 0:
-        return
     b.source = job.source
     choose_pitch(job, b)
     lay_panel(job, b, &f.panel, 0, 0)
@@ -174,11 +169,10 @@ cdef const real *show_images(
     if b.seen != NULL:
         return b.seen + n * job.s_n + group * job.r * job.s_r
     image_step[0] = job.r * f.panel.channel
-    if f.taps > 0:
-        for image in range(images):
-            b.source = job.source + (n + image) * job.s_n + group * job.r * job.s_r
-            pack_panel(job, b, &f.panel, 0, job.r)
-            b.panel += image_step[0]
+    for image in range(images):
+        b.source = job.source + (n + image) * job.s_n + group * job.r * job.s_r
+        pack_panel(job, b, &f.panel, 0, job.r)
+        b.panel += image_step[0]
     return panels
 
 
@@ -203,9 +197,6 @@ cdef void make_filters(
     """A block of m, for some images, from sums to the result."""
     cdef Block *b = &f.b
     cdef Py_ssize_t image, i
-    if f.taps == 0:
-        fill_outputs(job, b, images)
-        return
     f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
     f.t.end_row = f.lanes
     f.t.x_step = f.t.table * f.lanes
@@ -227,7 +218,8 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     cdef Filters f
     cdef Block *b = &f.b
     cdef const real *seen
-    cdef Py_ssize_t group, part, n, images, step, room = tables_of(job), blocks, block
+    cdef Py_ssize_t group, part, n, images, step, room = tables_of(job), block
+    cdef Py_ssize_t blocks = parts_in(job.m, NV * LANES), first, last
     item = lattice_of(job, item, b)
     part = item % job.parts
     item //= job.parts
@@ -246,6 +238,13 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     b.bias = job.bias
     if b.bias != NULL:
         b.bias += group * job.m * job.bias_step
+    first = part * blocks // job.parts
+    last = (part + 1) * blocks // job.parts
+    if b.rows.taps * b.columns.taps == 0:
+        b.m = first * NV * LANES
+        b.m_end = min(last * NV * LANES, job.m)
+        fill_outputs(job, b, images)
+        return
     b.x_offset = <Py_ssize_t *> memory
     b.w_offset = b.x_offset + room
     f.across = b.w_offset + room
@@ -256,8 +255,7 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     b.panel = f.transposed + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
     lay_filters(job, &f)
     seen = show_images(job, &f, n, images, group, &step)
-    blocks = parts_in(job.m, NV * LANES)
-    for block in range(part * blocks // job.parts, (part + 1) * blocks // job.parts):
+    for block in range(first, last):
         b.m = block * NV * LANES
         b.m_end = min(b.m + NV * LANES, job.m)
         make_filters(job, &f, seen, images, step)

@@ -6,7 +6,7 @@
 # of Y; each vector of X is loaded once for each filter column and met by all of these rows. After
 # FLUSH vectors, or one step along a longer row, they are added up in `total` (float64 for float32).
 # Where rows lie a multiple of a page apart, they meet in the same few lines of the first cache:
-# steps are lower there, and for large filters X and Y are copied.
+# steps are lower there, and for large filters all of X is read from copies.
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
 # it writes sums of its own, which are added in the order of the bands.
 # Columns whose windows leave X, and those left over, are read from padded copies of X and Y.
@@ -239,7 +239,7 @@ cdef struct WeightMemory:
     real *y_copy
     real *x_copy
     bint low  # whether to take fewer rows of Y a step
-    bint copied  # whether all columns are read from copies
+    bint copied  # whether all columns of X are read from copies
     total *sums  # [part][TAPS * TAPS][LANES]
     const real *zeros
 
