@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    COLUMNS, EDGE, FILTERS, PLANES, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
+    COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
 )
 
 
@@ -44,6 +44,8 @@ include "layer_correlate.pxi"
 include "layer_products.pxi"
 include "layer_exact.pxi"
 include "layer_weight.pxi"
+include "layer_pictures.pxi"
+include "layer_runs.pxi"
 include "layer_lanes.pxi"
 include "layer_lanes_weight.pxi"
 include "layer_filters.pxi"

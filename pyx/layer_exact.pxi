@@ -24,59 +24,46 @@ cdef bint filters_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept
 
 
 cdef bint looks_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept nogil:
-    """Whether an element of each plane (of each lattice, for X) is finite, and tells."""
-    cdef Py_ssize_t n, i, j
+    """Whether those elements of each plane of the result are finite that tell of all of W.
+
+    They see all of it, or all that they do not see is left out of the other elements too.
+    """
+    cdef Py_ssize_t n, i, j, row = 0, column = 0
+    cdef Py_ssize_t rows = min(p.rows.stride, p.rows.size) if back else 1  # lattices
+    cdef Py_ssize_t columns = min(p.columns.stride, p.columns.size) if back else 1
+    cdef Py_ssize_t step = p.x_row if back else p.y_row, column_step = p.x_col if back else p.y_col
     cdef const real *plane
-    if p.lanes_of == PLANES:
-        return False  # rows of padding are not multiplied: no element sees all of W
-    if p.lanes_of == COLUMNS:
-        return inner_elements_finite(p, channel, back)
-    for n in range(p.n):
-        if not back:
-            if not finite((<const real *> p.y)[n * p.y_n + channel * p.y_k]):
-                return False
-            continue
-        plane = <const real *> p.x + n * p.x_n + channel * p.x_c
-        for i in range(min(p.rows.stride, p.rows.size)):
-            for j in range(min(p.columns.stride, p.columns.size)):
-                if not finite(plane[i * p.x_row + j * p.x_col]):
-                    return False
-    return True
-
-
-cdef bint inner_elements_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept nogil:
-    """The same where padding is not multiplied: of elements that all taps see or that see them."""
-    cdef Py_ssize_t n, i, j, side = 2 if back and p.rows.stride == 2 else 1
-    cdef Py_ssize_t row = inner(&p.rows, back), column = inner(&p.columns, back)
-    cdef const real *plane = <const real *> (p.x if back else p.y)
+    if p.lanes_of != POSITIONS:  # not all padding is multiplied
+        row = inner(&p.rows, back)
+        column = inner(&p.columns, back)
     if row < 0 or column < 0:
-        return False
+        row = 0
+        column = 0
+        rows = p.rows.size if back else p.rows.outputs
+        columns = p.columns.size if back else p.columns.outputs
     for n in range(p.n):
-        for i in range(row, row + side):
-            for j in range(column, column + side):
-                if back and not finite(plane[
-                    n * p.x_n + channel * p.x_c + i * p.x_row + j * p.x_col
-                ]):
-                    return False
-                if not back and not finite(plane[
-                    n * p.y_n + channel * p.y_k + i * p.y_row + j * p.y_col
-                ]):
+        plane = <const real *> p.y + n * p.y_n + channel * p.y_k
+        if back:
+            plane = <const real *> p.x + n * p.x_n + channel * p.x_c
+        for i in range(row, row + rows):
+            for j in range(column, column + columns):
+                if not finite(plane[i * step + j * column_step]):
                     return False
     return True
 
 
 cdef Py_ssize_t inner(const Axis *axis, bint back) noexcept nogil:
-    """An output that sees no padding, or the first of X that stride outputs see: -1 if none."""
-    cdef Py_ssize_t first
-    if back:  # seen by outputs 0.. through all taps
-        first = max(axis.taps - 1 - axis.before, <Py_ssize_t> 0)
+    """An output that sees no padding, or the first of `stride` of X that no tap misses: -1 if none."""
+    cdef Py_ssize_t first, reach = (axis.taps - 1) * axis.dilation
+    if back:
+        first = max(reach - axis.before, <Py_ssize_t> 0)
         if first + axis.stride > axis.size or first + axis.before + axis.stride - 1 >= (
             axis.outputs * axis.stride
         ):
             return -1
         return first
     first = parts_in(axis.before, axis.stride)
-    if first >= axis.outputs or first * axis.stride - axis.before + axis.taps > axis.size:
+    if first >= axis.outputs or first * axis.stride - axis.before + reach >= axis.size:
         return -1
     return first
 

@@ -3,177 +3,11 @@
 # The formulas are those of layer_correlate.pxi and layer_weight.pxi, with one channel a group on
 # the side of the result. A picture is LANES planes side by side, [row][column][channel], transposed
 # in squares on the way in, with padding. So a tap of any stride and dilation is an aligned vector,
-# small planes fill all lanes, and W is a vector a tap. A tile of Y is up to RUN columns of a row in
-# registers; a tile of dW is up to RUN taps, for which Y and X are met element by element. Results
-# are transposed back.
+# small planes fill all lanes, and W is a vector a tap. A tile of Y is a run of columns of a row in
+# registers (layer_runs.pxi); a tile of dW is a run of taps (layer_lanes_weight.pxi). Results are
+# transposed back.
 #
 # An item of work is a band of rows of LANES planes of the result; its pictures stay in L2.
-
-cdef enum:
-    RUN = 9
-
-
-cdef struct Picture:
-    const real *planes[LANES]
-    real *square  # LANES x LANES, for a transpose
-    Py_ssize_t row, column, height, width  # of the planes: steps and sizes
-    int mode
-    Py_ssize_t first, rows  # of the planes that the picture holds
-    Py_ssize_t before, pitch  # padding on the left; vectors from row to row
-    real *pixels
-
-
-cdef inline void transpose_planes(
-    real *to, const real *const *planes, Py_ssize_t pixel
-) noexcept nogil:
-    """LANES pixels of as many planes."""
-    cdef vec a[LANES]
-    cdef int i
-    for i in range(LANES):
-        a[i] = load(planes[i] + pixel)
-    turn_square(a)
-    for i in range(LANES):
-        store(to + i * LANES, a[i])
-
-
-cdef void show_pixels(
-    const Picture *p, Py_ssize_t base, Py_ssize_t count, Py_ssize_t to
-) noexcept nogil:
-    """`count` pixels that follow one another from `base` on, from row `to` of the picture on."""
-    cdef Py_ssize_t j = 0, i, row, column, size
-    cdef real *to_pixel
-    while j < count:
-        size = min(count - j, <Py_ssize_t> LANES)
-        if size < LANES and count >= LANES and p.column == 1:
-            j = count - LANES  # overlaps the one before
-            size = LANES
-        row = j // p.width
-        column = j % p.width
-        to_pixel = p.pixels + ((to + row) * p.pitch + p.before + column) * LANES
-        if size == LANES and p.column == 1:
-            if column + size <= p.width:
-                transpose_planes(to_pixel, p.planes, base + j)
-                j += size
-                continue
-            transpose_planes(p.square, p.planes, base + j)
-        else:
-            for i in range(size * LANES):
-                p.square[i] = p.planes[i % LANES][base + (j + i // LANES) * p.column]
-        for i in range(size):
-            store(to_pixel, peek(p.square + i * LANES))
-            to_pixel += LANES
-            column += 1
-            if column == p.width:
-                column = 0
-                to_pixel += (p.pitch - p.width) * LANES
-        j += size
-
-
-cdef void pad_row(const Picture *p, Py_ssize_t i) noexcept nogil:
-    """The columns of one row of a picture that lie in padding."""
-    cdef real *row = p.pixels + i * p.pitch * LANES
-    cdef Py_ssize_t j, from_
-    for j in range(p.pitch):
-        if p.before <= j < p.before + p.width:
-            continue
-        from_ = source(j - p.before, p.width, p.mode)
-        store(
-            row + j * LANES, splat(0) if from_ < 0 else peek(row + (p.before + from_) * LANES)
-        )
-
-
-cdef void show(const Picture *p) noexcept nogil:
-    """Fill a picture."""
-    cdef Py_ssize_t i = 0, row, count
-    cdef bint dense = p.row == p.width and p.column == 1 and p.width < 2 * LANES
-    while i < p.rows:
-        row = source(p.first + i, p.height, p.mode)
-        count = 1
-        if row < 0:
-            memset(p.pixels + i * p.pitch * LANES, 0, p.pitch * LANES * sizeof(real))
-        else:
-            if dense and 0 <= p.first + i < p.height:
-                count = min(p.rows - i, p.height - row)
-            show_pixels(p, row * p.row, count * p.width, i)
-            for row in range(i, i + count):
-                pad_row(p, row)
-        i += count
-
-
-cdef struct Pixels:
-    # A run of columns of a row u of a lattice.
-    int once  # see Tile
-    real *out
-    Py_ssize_t out_step
-    const real *seen  # where its first column sees a tap at 0, in the first row of the picture
-    Py_ssize_t step
-    const Picture *picture
-    const Walk *rows
-    const Walk *columns
-    Py_ssize_t u, across  # taps in a row of W
-    const real *w  # [tap][lane]
-    const real *bias  # [lane]; NULL where the sums go on
-
-
-cdef inline void run_of_columns(const Pixels *t, int n) noexcept nogil:
-    cdef vec acc[RUN]
-    cdef vec tap
-    cdef const real *seen
-    cdef const real *w
-    cdef Py_ssize_t k, q, row, step = t.step
-    cdef int i, _once
-    for _once in range(t.once):
-        for i in range(n):
-            acc[i] = load(t.out + i * t.out_step) if t.bias == NULL else load(t.bias)
-        for k in range(t.rows.taps):
-            row = t.u * t.rows.stride + t.rows.at[k] - t.picture.first
-            if row < 0 or row >= t.picture.rows:
-                continue
-            w = t.w + t.rows.tap[k] * t.across * LANES
-            for q in range(t.columns.taps):
-                tap = load(w + t.columns.tap[q] * LANES)
-                seen = t.seen + (row * t.picture.pitch + t.columns.at[q]) * LANES
-                for i in range(n):
-                    acc[i] = acc[i] + tap * peek(seen + i * step)
-        for i in range(n):
-            store(t.out + i * t.out_step, acc[i])
-
-
-ctypedef void (*RunOfColumns)(const Pixels *) noexcept nogil
-
-cdef void run_of_1(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 1)
-
-cdef void run_of_2(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 2)
-
-cdef void run_of_3(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 3)
-
-cdef void run_of_4(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 4)
-
-cdef void run_of_5(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 5)
-
-cdef void run_of_6(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 6)
-
-cdef void run_of_7(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 7)
-
-cdef void run_of_8(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 8)
-
-cdef void run_of_9(const Pixels *t) noexcept nogil:
-    run_of_columns(t, 9)
-
-
-cdef RunOfColumns RUN_OF[RUN]
-RUN_OF[:] = [
-    run_of_1, run_of_2, run_of_3, run_of_4, run_of_5, run_of_6, run_of_7, run_of_8, run_of_9
-]
-
 
 cdef struct Lanes:
     # What the items of one call share.
@@ -253,27 +87,22 @@ cdef void sum_pixels(
 ) noexcept nogil:
     """Rows u.. of all lattices, into the rows and columns of the result that they are."""
     cdef const Job *job = l.job
+    cdef const Walk *columns
     cdef Pixels t
-    cdef Py_ssize_t i, j, k, v, runs, first
+    cdef Py_ssize_t i, j, k
     t.once = 1
     t.picture = p
-    t.w = w
     t.across = l.across
-    t.bias = bias
     for i in range(job.row_walks):
         t.rows = &job.rows[i]
         for t.u in range(u, min(u + rows, t.rows.count)):
             k = (t.rows.first + (t.u - u) * t.rows.step) * l.width
             for j in range(job.column_walks):
-                t.columns = &job.columns[j]
-                t.out_step = t.columns.step * LANES
-                t.step = t.columns.stride * LANES
-                runs = parts_in(t.columns.count, RUN)
-                for v in range(runs):
-                    first = v * t.columns.count // runs
-                    t.out = sums + (k + t.columns.first + first * t.columns.step) * LANES
-                    t.seen = p.pixels + (l.before + first * t.columns.stride) * LANES
-                    RUN_OF[(v + 1) * t.columns.count // runs - first - 1](&t)
+                columns = &job.columns[j]
+                sum_row(
+                    &t, columns, p.pixels + l.before * LANES, w, bias,
+                    sums + (k + columns.first) * LANES,
+                )
 
 
 cdef void deliver_square(
@@ -331,13 +160,23 @@ cdef void deliver_pixels(
         sums += width * lanes
 
 
-cdef inline void show_filter(const Lanes *l, const real *w, real *to) noexcept nogil:
-    """One lane of W, [tap][lane]."""
-    cdef Py_ssize_t k, q
-    for k in range(l.taps // l.across):
-        for q in range(l.across):
-            to[0] = w[k * l.job.w_row + q * l.job.w_column]
-            to += LANES
+cdef void show_filters(const Lanes *l, Py_ssize_t channel, Py_ssize_t r, real *to) noexcept nogil:
+    """W of each lane, [tap][lane]."""
+    cdef const Job *job = l.job
+    cdef const real *w
+    cdef Py_ssize_t lane, k, q, m
+    cdef bint dense = job.m == 1 and job.w_column == 1 and job.w_row == l.across
+    if dense and channel + LANES <= job.groups:
+        transpose(
+            to, LANES, job.w + channel * job.w_g + r * job.w_r, job.w_g, 1, LANES, l.taps
+        )
+        return
+    for lane in range(LANES):
+        m = min(channel + lane, job.groups * job.m - 1)
+        w = job.w + m // job.m * job.w_g + m % job.m * job.w_m + r * job.w_r
+        for k in range(l.taps // l.across):
+            for q in range(l.across):
+                to[(k * l.across + q) * LANES + lane] = w[k * job.w_row + q * job.w_column]
 
 
 cdef void make_pixels(const Lanes *l, Py_ssize_t item, char *memory) noexcept nogil:
@@ -354,15 +193,12 @@ cdef void make_pixels(const Lanes *l, Py_ssize_t item, char *memory) noexcept no
     rows = min(job.band, job.rows[0].count - u)
     p.square = bias + LANES
     p.pixels = p.square + LANES * LANES
+    for lane in range(LANES):
+        m = min(channel + lane, job.groups * job.m - 1)
+        bias[lane] = 0 if job.bias == NULL else job.bias[m * job.bias_step]
     for r in range(max(job.r, <Py_ssize_t> 1)):
-        for lane in range(LANES):
-            m = min(channel + lane, job.groups * job.m - 1)
-            bias[lane] = 0 if job.bias == NULL else job.bias[m * job.bias_step]
-            if job.r > 0:
-                show_filter(
-                    l, job.w + m // job.m * job.w_g + m % job.m * job.w_m + r * job.w_r, w + lane
-                )
         if job.r > 0:
+            show_filters(l, channel, r, w)
             show_source(l, &p, n, channel, r, u, rows)
         else:
             p.rows = 0

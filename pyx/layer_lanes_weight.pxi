@@ -5,6 +5,10 @@
 # An item of work is LANES filters and a band of all rows of all images; bands are added in order.
 
 
+cdef enum:
+    RUN = 9
+
+
 cdef struct Taps:
     # A run of taps of dW for all pixels of a band of rows of Y.
     int once  # see Tile
