@@ -391,29 +391,41 @@ def _panel_row(problem: Problem, columns: int, back: bool) -> int:
 def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back: bool) -> int:
     """How many rows at a time are best made with filters in the lanes; 0 where positions are.
 
-    Both are counted in steps of a vector for each element of W, what each output costs beside its
-    products included; a transpose of W costs 0.4 and, where taps lie between the channels, 0.8
-    (measured at 7 x 7 to 68 x 68). That several images share it must not count: an image has the
-    same bits alone and in a batch.
+    Both are counted in multiplications of vectors: those of the products, and what as many cost
+    that are done beside them, for each output or for each row of a tile (fitted to 785 layers, of
+    which the choice loses 1 % in the mean). That several images share filters must not count: an
+    image has the same bits alone and in a batch.
     """
     reduced = (problem.filters if back else problem.channels) // problem.groups
     lattices = problem.stride[0] * problem.stride[1]
     steps = reduced * problem.a * problem.b / (lattices if back else 1)
     row = _panel_row(problem, columns, back)
     band = min(PANEL_OF_FILTERS // row - problem.a, OUTPUTS_OF_FILTERS // columns, rows)
-    if made < 32 or steps < 16 or band < 1:
+    if band < 1:
         return 0
-    bands = -(-rows // band)
-    count = rows * columns + (rows - 1) * (problem.b > 1)
-    apart = back and problem.stride[1] > 1  # outputs that are stored one by one
-    beside = 6 if not apart else 16 if columns >= 16 or problem.a * problem.b == 1 else 60
-    as_positions = -(-count // 16) * (1.04 + (12 if apart else 3) / steps)
-    transpose = 0.8 if back and problem.a * problem.b > 1 else 0.4
-    if math.prod(problem.w4) > 2**21:  # from beyond the caches, band after band
-        transpose *= 4
-    lanes = -(-made // 16) * 16 / made
-    as_filters = rows * columns / 16 * lanes * (1 + beside / steps) + transpose * bands
+    direct = not back or problem.stride[1] == 1
+    across = -(-(rows * columns + (rows - 1) * (problem.b > 1)) // 16)  # vectors
+    along = rows * -(-columns // 16)
+    as_positions = (made + 0.8 * -(-made // 6)) * min(
+        across * (steps + (0 if direct and problem.b == 1 else 44)),
+        along * (steps + (0 if direct and columns >= 16 else 44)),
+    )
+    lanes = -(-made // 16)
+    slow = {1: 1.4, 2: 1.2, 3: 1.1}.get(lanes, 1)  # with so few sums in registers
+    as_filters = rows * columns * lanes * (slow * steps * _rows_seen(problem, back) + 24)
     return _share(rows, band) if as_filters < as_positions else 0
+
+
+def _rows_seen(problem: Problem, back: bool) -> float:
+    """Of all rows of the result and of taps, how many see anything; the rest is padding."""
+    if problem.mode != "zeros":
+        return 1.0
+    height, stride, outputs, seen = problem.height, problem.stride[0], problem.y4[2], 0
+    for tap in range(problem.a):
+        above = problem.top - tap * problem.dilation[0]
+        first = -(-max(above, 0) // stride)
+        seen += max(min(-(-max(height + above, 0) // stride), outputs) - first, 0)
+    return seen / max((height / stride if back else outputs) * problem.a, 1)
 
 
 def _has_small_pictures(problem: Problem, columns: int) -> bool:

@@ -3,7 +3,8 @@
 # The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
 # sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
 # [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the
-# source. So no lane is lost to the ends of rows, nor to planes smaller than a vector.
+# source. So no lane is lost to the ends of rows, nor to planes smaller than a vector; and taps that
+# only see zeros of the padding, for a row of outputs or for MR columns, are left out.
 #
 # An item of work is some rows of one lattice of a few images of one group, and some of the blocks
 # of m, which share the panels and use each transposed block for all images.
@@ -19,8 +20,10 @@ cdef struct Filters:
     Tile t
     Py_ssize_t lanes, taps  # lanes: of m, whole vectors
     real *transposed
-    Py_ssize_t *across  # offsets of the taps in the panel, and in the transposed filters
+    Py_ssize_t channel  # of the panel, or of the source
+    Py_ssize_t *across  # offsets of taps in the panel, and in the transposed filters
     Py_ssize_t *along
+    Py_ssize_t k, k_end, q, q_end  # which taps those are
 
 
 cdef void transpose_taps(
@@ -82,34 +85,89 @@ cdef void transpose_filters(
             to += f.lanes
 
 
+cdef void taps_inside(
+    const Walk *walk, Py_ssize_t first, Py_ssize_t last, Py_ssize_t size, Py_ssize_t *begin,
+    Py_ssize_t *end
+) noexcept nogil:
+    """Which taps of an axis may see anything but zeros, from outputs first to last."""
+    begin[0] = 0
+    end[0] = walk.taps
+    while begin[0] < end[0] and not sees(walk, begin[0], first, last, size):
+        begin[0] += 1
+    while begin[0] < end[0] and not sees(walk, end[0] - 1, first, last, size):
+        end[0] -= 1
+
+
+cdef inline bint sees(
+    const Walk *walk, Py_ssize_t tap, Py_ssize_t first, Py_ssize_t last, Py_ssize_t size
+) noexcept nogil:
+    return last * walk.stride + walk.at[tap] >= 0 and first * walk.stride + walk.at[tap] < size
+
+
+cdef void choose_taps(
+    const Job *job, Filters *f, Py_ssize_t u, Py_ssize_t u_last, Py_ssize_t v, Py_ssize_t v_last
+) noexcept nogil:
+    """Let a tile step through the taps that some outputs see, for a few channels at a time."""
+    cdef const Block *b = &f.b
+    cdef Tile *t = &f.t
+    cdef Py_ssize_t k = 0, k_end = b.rows.taps, q = 0, q_end = b.columns.taps
+    cdef Py_ssize_t i, j, fold, folds, taps, to = 0
+    if job.mode == ZEROS:
+        taps_inside(&b.rows, b.u + u, b.u + u_last, job.height, &k, &k_end)
+        taps_inside(&b.columns, v, v_last, job.width, &q, &q_end)
+    if f.k == k and f.k_end == k_end and f.q == q and f.q_end == q_end:
+        return
+    f.k = k
+    f.k_end = k_end
+    f.q = q
+    f.q_end = q_end
+    for i in range(k, k_end):
+        for j in range(q, q_end):
+            f.across[to] = b.x_offset[i * b.columns.taps + j]
+            f.along[to] = (i * b.columns.taps + j) * f.lanes
+            to += 1
+    taps = to
+    folds = max(TABLE // max(taps, <Py_ssize_t> 1), <Py_ssize_t> 1)
+    for fold in range(1, folds):
+        for i in range(taps):
+            f.across[to + i] = f.across[i] + fold * f.channel
+            f.along[to + i] = f.along[i] + fold * f.taps * f.lanes
+        to += taps
+    t.table = to
+    t.w_step = folds * f.channel
+    t.x_step = folds * f.taps * f.lanes
+
+
 cdef void make_outputs(
-    const Job *job, Filters *f, const real *seen, real *sums, bint first
+    const Job *job, Filters *f, const real *seen, real *sums, Py_ssize_t channels, bint first
 ) noexcept nogil:
     """All outputs of one image, [output][m], on top of what is there or of the bias."""
     cdef const Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t vectors = f.lanes // LANES, panels = parts_in(vectors, NV)
-    cdef Py_ssize_t rows = b.height, width = b.width, runs, panel, u, i, v
-    cdef int nv, mr, k
-    if b.pitch == width:  # all outputs as one row
+    cdef Py_ssize_t rows = b.height, width = b.width, runs, u, i, v, v_end
+    cdef int nv = <int> (f.lanes // LANES), k
+    if b.pitch == width and b.rows.taps * b.columns.taps == 1:  # all outputs as one row
         width *= rows
         rows = 1
     runs = parts_in(width, MR)
     t.first = first
-    for panel in range(panels):
-        v = panel * vectors // panels
-        nv = <int> ((panel + 1) * vectors // panels - v)
-        for k in range(nv):
-            t.x[k] = f.transposed + (v + k) * LANES
-        for u in range(rows):
-            for i in range(runs):
-                mr = <int> ((i + 1) * width // runs - i * width // runs)
-                t.w = seen + u * b.pitch + i * width // runs
-                for k in range(nv):
-                    t.end[k] = sums + (u * width + i * width // runs) * f.lanes + (v + k) * LANES
-                    t.start[k] = b.buffer + (v + k) * LANES if first else t.end[k]
-                t.start_row = 0 if first else f.lanes
-                TILE_OF[nv - 1][mr - 1](t)
+    t.start_row = 0 if first else f.lanes
+    for k in range(nv):
+        t.x[k] = f.transposed + k * LANES
+    for u in range(rows):
+        for i in range(runs):
+            v = i * width // runs
+            v_end = (i + 1) * width // runs
+            if rows == b.height:
+                choose_taps(job, f, u, u, v, v_end - 1)
+            else:
+                choose_taps(job, f, 0, b.height - 1, 0, b.width - 1)
+            t.steps = channels * (f.k_end - f.k) * (f.q_end - f.q)
+            t.w = seen + u * b.pitch + v
+            for k in range(nv):
+                t.end[k] = sums + (u * width + v) * f.lanes + k * LANES
+                t.start[k] = b.buffer + k * LANES if first else t.end[k]
+            TILE_OF[nv - 1][v_end - v - 1](t)
 
 
 cdef void make_images(
@@ -119,7 +177,6 @@ cdef void make_images(
     cdef Block *b = &f.b
     cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, image, r, channels
     cdef Py_ssize_t outputs = b.width * b.height * f.lanes
-    cdef Py_ssize_t channel = f.panel.channel if b.seen == NULL else job.s_r
     for i in range(f.lanes):
         b.buffer[i] = 0
         if b.bias != NULL and b.m + i < b.m_end:
@@ -127,11 +184,11 @@ cdef void make_images(
     for i in range(parts):
         r = i * job.r // parts
         channels = (i + 1) * job.r // parts - r
-        f.t.steps = channels * f.taps
         transpose_filters(job, f, r, channels)
         for image in range(images):
             make_outputs(
-                job, f, seen + image * image_step + r * channel, b.sums + image * outputs, i == 0
+                job, f, seen + image * image_step + r * f.channel, b.sums + image * outputs,
+                channels, i == 0,
             )
 
 
@@ -139,7 +196,6 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     """The panel of the lattice, and its taps as a tile steps through them."""
     cdef Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t i, folds
     f.taps = b.rows.taps * b.columns.taps
     t.once = 1
     t.far = False
@@ -148,11 +204,8 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     choose_pitch(job, b)
     lay_panel(job, b, &f.panel, 0, 0)
     tap_offsets(job, b, &f.panel, 0, 0, 0, t)
-    folds = max(TABLE // f.taps, <Py_ssize_t> 1)
-    t.w_step = folds * (f.panel.channel if b.seen == NULL else job.s_r)
-    t.table = folds * f.taps
-    for i in range(t.table):  # sides exchanged: w of the tile is the panel, x the filters
-        f.across[i] = b.x_offset[i % f.taps] + i // f.taps * (t.w_step // folds)
+    f.channel = f.panel.channel if b.seen == NULL else job.s_r
+    # The sides are exchanged: w of the tile is the panel, and x the filters.
     t.w_offset = f.across
     t.x_offset = f.along
 
@@ -196,12 +249,10 @@ cdef void make_filters(
 ) noexcept nogil:
     """A block of m, for some images, from sums to the result."""
     cdef Block *b = &f.b
-    cdef Py_ssize_t image, i
+    cdef Py_ssize_t image
     f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
     f.t.end_row = f.lanes
-    f.t.x_step = f.t.table * f.lanes
-    for i in range(f.t.table):
-        f.along[i] = i * f.lanes
+    f.k = -1  # no taps yet
     make_images(job, f, seen, images, image_step)
     for image in range(images):
         deliver_pixels(
