@@ -9,7 +9,15 @@ import numpy as np
 
 from . import _door
 from .arrays import Result, kernel_type
-from .plan import POSITIONS, is_depthwise, is_pointwise, make_layer_plan, plan_of_planes
+from .plan import (
+    POSITIONS,
+    is_depthwise,
+    is_pointwise,
+    make_layer_plan,
+    meets_in_pairs,
+    plan_of_planes,
+    suits_exchange,
+)
 from .planar import fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
@@ -235,15 +243,22 @@ def _weight_call(
     direct = result.direct
     if direct is None or not direct.flags.c_contiguous or x.size == 0 or dy.size == 0:
         return None
-    if is_depthwise(problem, "weight"):
+    if is_depthwise(problem, "weight") or meets_in_pairs(problem):
         return None
     x, dy, dw = _batch(x), _batch(dy), _batch(direct)
     if _is_matrix_product(problem):
         return _call_of_pixels(problem, x, dy, threads, dw)
-    where = (
-        problem.groups, problem.stride, problem.dilation, problem.top, problem.left,
-        PADDING_MODES[problem.mode],
-    )  # fmt: skip
+    return _call_of_taps(problem, x, dy, problem.groups, problem.top, problem.left, threads, dw)
+
+
+def _call_of_taps(
+    problem: Problem, x: Array, dy: Array, groups: int, top: int, left: int, threads: int, dw: Array
+) -> Call:
+    """What the kernels are called with for some channels, filters and taps of dW."""
+    if suits_exchange(problem):
+        return _call_exchanged(problem, x, dy, top, left, threads, dw)
+    mode = PADDING_MODES[problem.mode]
+    where = groups, problem.stride, problem.dilation, top, left, mode
     return x, dw, dy, None, where, make_layer_plan(problem, "weight", threads)
 
 
@@ -257,34 +272,42 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
         _door.layer_gradients(None, call, None)
         return
     x, dy = _batch(x), _batch(dy)
-    if is_depthwise(problem, "weight"):
+    if is_depthwise(problem, "weight") or meets_in_pairs(problem):
         _weight_of_planes(problem, x, dy, threads, result)
         return
-    plan = make_layer_plan(problem, "weight", threads)
-    settings = problem.groups, problem.stride, problem.dilation
-    top, left, mode = problem.top, problem.left, PADDING_MODES[problem.mode]
     for block in result.blocks():
         part = np.empty([s.stop - s.start for s in block], kernel_type(result.dtype))
         k, c, p, q = _slices(block)
-        at = top - p.start * problem.dilation[0], left - q.start * problem.dilation[1]
+        top = problem.top - p.start * problem.dilation[0]
+        left = problem.left - q.start * problem.dilation[1]
         for filters, channels, groups in _within_groups(problem, k, "filters"):
             if groups == 1:
                 channels = slice(channels.start + c.start, channels.start + c.stop)
             to = _batch(part)[filters.start - k.start : filters.stop - k.start]
-            where = groups, *settings[1:], *at, mode
-            call = x[:, channels], to, dy[:, filters], None, where, plan
+            call = _call_of_taps(
+                problem, x[:, channels], dy[:, filters], groups, top, left, threads, to
+            )
             _door.layer_gradients(None, call, None)
         result.write(block, part)
 
 
 def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> None:
-    """dW of a depthwise layer."""
+    """dW of a depthwise layer, or of one whose planes meet in pairs."""
     plan, threads = plan_of_planes(problem, "weight", threads)
     direct = result.direct
     dw = np.empty(problem.w4, x.dtype) if direct is None else _batch(direct)
     x, dy = (array if _has_unit_rows(array) else np.ascontiguousarray(array) for array in (x, dy))
     mode = PADDING_MODES[problem.mode]
-    _door.planes("weight", x, dw, dy, None, problem.top, problem.left, mode, plan, threads)
+    where = None, problem.top, problem.left, mode, plan, threads
+    if problem.groups > 1 or problem.channels == 1:
+        _door.planes("weight", x, dw, dy, *where)
+    elif problem.channels < problem.filters:
+        for c in range(problem.channels):
+            _door.planes("weight", x[:, c : c + 1], dw[:, c : c + 1], dy, *where)
+    else:
+        for k in range(problem.filters):  # one plane of dY for all of X
+            one = np.broadcast_to(dy[:, k : k + 1], (*x.shape[:2], *dy.shape[2:]))
+            _door.planes("weight", x, dw[k, :, None], one, *where)
     if direct is None:
         result.write((), dw.reshape(result.array.shape))
 
@@ -317,6 +340,26 @@ def _call_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Arr
     plan = make_layer_plan(swapped, "weight", threads)
     where = 1, (1, 1), (1, 1), 0, 0, 0
     return dy, dw.swapaxes(0, 1), seen, None, where, plan
+
+
+def _call_exchanged(
+    problem: Problem, x: Array, dy: Array, top: int, left: int, threads: int, dw: Array
+) -> Call:
+    """dW with X and dY in each other's place, as the dots of shifted X and dY in reverse."""
+    (down, right), (a, b) = problem.dilation, dw.shape[2:]
+    exchanged = problem._replace(
+        height=problem.y4[2],
+        width=problem.y4[3],
+        channels=problem.filters,
+        filters=problem.channels,
+        top=(problem.a - 1) * down - problem.top,
+        bottom=(problem.a - 1) * down - problem.bottom,
+        left=(problem.b - 1) * right - problem.left,
+        right=(problem.b - 1) * right - problem.right,
+    )
+    where = 1, (1, 1), problem.dilation, (a - 1) * down - top, (b - 1) * right - left, 0
+    plan = make_layer_plan(exchanged, "weight", threads)
+    return dy, dw.swapaxes(0, 1)[:, :, ::-1, ::-1], x, None, where, plan
 
 
 def bias_gradient(problem: Problem, dy: Array, threads: int, result: Result) -> None:

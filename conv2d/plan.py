@@ -190,6 +190,7 @@ FILTER_STEPS = 576  # of a block of W whose filters lie in the lanes
 PANEL_OF_FILTERS = 2**20  # elements of the panel that goes with them, and its outputs
 OUTPUTS_OF_FILTERS = 2048
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
+FEW = 8  # channels that fill no vector
 COLUMN_ROWS = 64
 WALKED = 2**18  # elements of a plane up to which that is faster than rows of tiles
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
@@ -285,6 +286,46 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
         and max(problem.a, problem.b) <= MAX_FILTER
         and (problem.height * problem.width > small or problem.filters < 8)
     )
+
+
+@kept
+def meets_in_pairs(problem: Problem) -> bool:
+    """Whether dW is made plane by plane: so few channels leave most lanes of vectors empty.
+
+    Found with both at 1 to 96 channels and filters, 14 x 14 to 512 x 512.
+    """
+    fewer, more = sorted((problem.channels, problem.filters))
+    return (
+        not walks_columns(problem, "weight")
+        and problem.groups == 1
+        and problem.stride == problem.dilation == (1, 1)
+        and max(problem.a, problem.b) <= MAX_FILTER
+        and more <= FEW
+        and (fewer <= 3 or problem.a * problem.b > 1)
+        and problem.width >= 24
+    )
+
+
+@kept
+def suits_exchange(problem: Problem) -> bool:
+    """Whether dW is made with channels in the lanes, not filters: these would leave more empty."""
+    down, right = (
+        (taps - 1) * d for taps, d in zip((problem.a, problem.b), problem.dilation, strict=True)
+    )
+    return (
+        not walks_columns(problem, "weight")
+        and problem.groups == 1
+        and problem.stride == (1, 1)
+        and problem.mode == "zeros"
+        and max(problem.top, problem.bottom) <= down
+        and max(problem.left, problem.right) <= right
+        and _lanes_filled(problem.channels) > 1.25 * _lanes_filled(problem.filters)
+    )
+
+
+def _lanes_filled(channels: int) -> float:
+    """The share of the lanes of whole vectors."""
+    return channels / (-(-channels // 16) * 16)
 
 
 @kept

@@ -25,6 +25,7 @@ cdef extern from "simd.h" nogil:
     vec peek(const real *)
     void store(real *, vec)
     vec splat(real)
+    vec add_product(vec, vec, vec)
     vec zip_low(vec, vec)
     vec zip_high(vec, vec)
     vec halves(vec, vec)

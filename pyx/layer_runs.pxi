@@ -35,7 +35,7 @@ cdef inline void slide(
     x = load(seen + j * unit)
     for q in range(taps):
         if j >= q and (j - q) % stride == 0 and (j - q) // stride < n:
-            acc[(j - q) // stride] = acc[(j - q) // stride] + tap[q] * x
+            acc[(j - q) // stride] = add_product(acc[(j - q) // stride], tap[q], x)
 
 
 cdef inline void slide_along(

@@ -185,12 +185,21 @@ cdef bint sums_finite(const WeightBlock *b) noexcept nogil:
     return True
 
 
+cdef inline Py_ssize_t before_w(const Layer *p) noexcept nogil:
+    """Elements of W, which is dense, that lie in memory before the first: its taps may be reversed."""
+    return (
+        -min(p.w_row, <Py_ssize_t> 0) * (p.rows.taps - 1)
+        - min(p.w_col, <Py_ssize_t> 0) * (p.columns.taps - 1)
+    )
+
+
 cdef inline real *target(const WeightBlock *b, Py_ssize_t band) noexcept nogil:
     """Where the sums go: into W, or where there are several bands into a twin of W of their own."""
     cdef const Layer *p = b.p
     cdef real *w = <real *> p.w
     if p.bands > 1:
         w = <real *> p.partial + band * p.groups * p.k * p.c * p.rows.taps * p.columns.taps
+        w += before_w(p)
     w += (b.group * p.k + b.m) * p.w_k + b.c * p.w_c
     return w + b.k * p.w_row + b.q * p.w_col
 
@@ -299,7 +308,7 @@ cdef void add_bands(
     """Some elements of W, which is dense, as the sums of those of all bands."""
     cdef Py_ssize_t band, i
     cdef const real *part = <const real *> p.partial
-    cdef real *w = <real *> p.w
+    cdef real *w = <real *> p.w - before_w(p)
     for i in range(first, last):
         w[i] = part[i]
     for band in range(1, p.bands):

@@ -169,14 +169,28 @@ def test_tiles_of_layers(name, element, level):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
-@pytest.mark.parametrize("name", ["run_of", "taps_of"])
-def test_lanes_of_planes(name, element, level):
+def test_taps_of_lanes(element, level):
     for count in range(1, 10):
-        total, loops = hot_loops(f"{name}_{count}", element, level, "layer")
+        total, loops = hot_loops(f"taps_of_{count}", element, level, "layer")
         assert loops, count
         assert sum(products for products, _ in loops) == total
         assert all(products % count == 0 for products, _ in loops)
         assert max(stack for _, stack in loops) <= (level == "v2")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize(
+    "taps", ["1", "2", "3", "5", "7", "2_apart", "3_apart", "5_apart", "7_apart"]
+)
+def test_runs_of_lanes(element, level, taps):
+    """A product for each column and tap of one or more rows; nothing on the stack."""
+    for columns in 1, 2, 4, 7:
+        whole = functions(element, level, "layer")[f"run_{columns}_of_{taps}"]
+        made, rest = divmod(products(whole, element, level), columns * int(taps[0]))
+        assert made >= 1
+        assert rest == 0
+        assert on_stack(whole, level) == 0
 
 
 @pytest.mark.parametrize("element", ["f32", "f64"])

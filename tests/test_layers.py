@@ -42,6 +42,15 @@ LAYERS = {
     "depthwise, large planes": Problem((1, 3, 26, 25), (3, 1, 5, 4), groups=3),
     "depthwise, two filters": Problem((2, 9, 7, 8), (18, 1, 3, 3), groups=9),
     "depthwise, three filters": Problem((1, 3, 7, 8), (9, 1, 3, 3), stride=2, groups=3),
+    "depthwise, long filters": Problem((1, 18, 6, 21), (18, 1, 2, 9), groups=18),
+    "depthwise, 5 x 6, stride": Problem((2, 17, 9, 20), (17, 1, 5, 6), stride=2, groups=17),
+    "depthwise, 7 x 7, stride": Problem((1, 9, 15, 31), (9, 1, 7, 7), stride=(1, 2), groups=9),
+    "depthwise, both alike": Problem(
+        (1, 17, 12, 25), (17, 1, 3, 5), stride=2, dilation=(1, 4), groups=17
+    ),
+    "depthwise, both apart": Problem(
+        (1, 9, 12, 40), (9, 1, 2, 5), stride=(1, 2), dilation=(2, 3), groups=9
+    ),
     "walks": Problem((1, 3, 9, 37), (3, 1, 3, 3), groups=3),
     "walks, stride": Problem((1, 3, 10, 37), (3, 1, 3, 3), ((1, 1), (0, 1)), stride=2, groups=3),
     "walks, strips": Problem((1, 2, 5, 150), (2, 1, 3, 3), groups=2),
@@ -64,6 +73,17 @@ LAYERS = {
     "few channels, narrow": Problem((3, 2, 9, 6), (5, 2, 3, 3)),
     "few channels, groups": Problem((2, 4, 9, 20), (6, 2, 3, 3), groups=2),
     "pairs of channels": Problem((2, 10, 7, 8), (5, 2, 3, 3), groups=5),
+    "few filters": Problem((2, 20, 9, 30), (3, 20, 3, 5)),
+    "few filters, bands": Problem((5, 18, 20, 31), (1, 18, 3, 2)),
+    "few filters, dilation": Problem(
+        (1, 17, 9, 16), (2, 17, 3, 2), ((1, 4), (3, 0)), dilation=(2, 3)
+    ),
+    "pairs of planes": Problem((2, 3, 9, 26), (5, 3, 2, 3)),
+    "pairs of planes, more channels": Problem((2, 5, 7, 33), (4, 5, 1, 4), ((1, 0), (5, 2))),
+    "pairs of planes, one tap": Problem((3, 3, 4, 30), (2, 3, 1, 1)),
+    "filters, no padding": Problem((2, 20, 9, 8), (33, 20, 5, 3), "valid"),
+    "filters, much padding": Problem((2, 3, 5, 9), (34, 3, 3, 4), 9, dilation=(6, 4)),
+    "filters, padding and stride": Problem((1, 20, 7, 8), (40, 20, 5, 4), (4, 5), stride=2),
     "groups": Problem((2, 6, 7, 10), (9, 2, 3, 4), groups=3),
     "groups, stride": Problem((1, 48, 6, 7), (24, 2, 3, 3), stride=2, groups=24),
     "stride": Problem((2, 3, 11, 12), (7, 3, 3, 3), stride=2),
