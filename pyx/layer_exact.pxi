@@ -53,7 +53,7 @@ cdef bint looks_finite(const Layer *p, Py_ssize_t channel, bint back) noexcept n
 
 
 cdef Py_ssize_t inner(const Axis *axis, bint back) noexcept nogil:
-    """An output that sees no padding, or the first of `stride` of X that no tap misses: -1 if none."""
+    """An output that sees no padding, or the first of X's that no tap misses; -1 if none."""
     cdef Py_ssize_t first, reach = (axis.taps - 1) * axis.dilation
     if back:
         first = max(reach - axis.before, <Py_ssize_t> 0)

@@ -1,8 +1,9 @@
 # Depthwise layers with channels in the lanes: runs of columns of a row of Y or of dX in registers
 #
-# Each pixel is loaded once for all taps and columns of a run that meet there. So a run takes columns
-# that lie as far apart as makes them meet: of a stride of 1, as far as the taps. The sum goes over
-# blocks of columns of taps, then rows of taps, then from left to right as the picture lies.
+# Each pixel is loaded once for all taps and columns of a run that meet there. So a run takes
+# columns that lie as far apart as makes them meet: of a stride of 1, as far as the taps. The sum
+# goes over blocks of columns of taps, then rows of taps, then from left to right as the picture
+# lies.
 
 cdef enum:
     LONGEST = 7  # columns of a run
@@ -41,7 +42,7 @@ cdef inline void slide(
 cdef inline void slide_along(
     vec *acc, const vec *tap, const real *seen, Py_ssize_t unit, int n, int taps, int stride
 ) noexcept nogil:
-    """All pixels of a row of the picture that a run sees; gcc 12 unrolls no loop as long as this."""
+    """All pixels of a row that a run sees; gcc 12 unrolls no loop as long as this."""
     slide(acc, tap, seen, unit, 0, n, taps, stride)
     slide(acc, tap, seen, unit, 1, n, taps, stride)
     slide(acc, tap, seen, unit, 2, n, taps, stride)

@@ -186,7 +186,7 @@ cdef bint sums_finite(const WeightBlock *b) noexcept nogil:
 
 
 cdef inline Py_ssize_t before_w(const Layer *p) noexcept nogil:
-    """Elements of W, which is dense, that lie in memory before the first: its taps may be reversed."""
+    """Elements of W, which is dense, before the first in memory: its taps may be reversed."""
     return (
         -min(p.w_row, <Py_ssize_t> 0) * (p.rows.taps - 1)
         - min(p.w_col, <Py_ssize_t> 0) * (p.columns.taps - 1)
