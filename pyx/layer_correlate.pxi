@@ -232,11 +232,10 @@ cdef void scatter(
             to = b.out + (b.rows.first + (b.u + u) * b.rows.step) * job.o_row
             to += (b.columns.first + (b.v + v) * b.columns.step) * job.o_column + m * job.o_m
             for i in range(rows):
-                if step == 1 and last - lane == LANES:
-                    store(to, load(buffer + i * pitch))
-                elif step == 1:
-                    for k in range(lane, last):
-                        to[k - lane] = buffer[i * pitch + k]
+                if step == 1:
+                    store_some(to, peek(buffer + i * pitch + lane), <int> (last - lane))
+                elif step == 2:
+                    store_apart(to, peek(buffer + i * pitch + lane), <int> (last - lane))
                 else:
                     for k in range(lane, last):
                         to[(k - lane) * step] = buffer[i * pitch + k]

@@ -149,7 +149,7 @@ cdef void make_outputs(
     if b.pitch == width and b.rows.taps * b.columns.taps == 1:  # all outputs as one row
         width *= rows
         rows = 1
-    runs = parts_in(width, MR)
+    runs = parts_in(width, MR if nv > 1 else TALL)
     t.first = first
     t.start_row = 0 if first else f.lanes
     for k in range(nv):
@@ -232,6 +232,7 @@ cdef const real *show_images(
 cdef void fill_outputs(const Job *job, const Block *b, Py_ssize_t images) noexcept nogil:
     """Outputs that no tap sees: the bias."""
     cdef Py_ssize_t image, m, i, j, column = job.o_column * b.columns.step
+    cdef int count
     cdef real bias
     cdef real *to
     for image in range(images):
@@ -240,8 +241,13 @@ cdef void fill_outputs(const Job *job, const Block *b, Py_ssize_t images) noexce
             for i in range(b.height):
                 to = b.out + image * job.o_n + m * job.o_m + b.columns.first * job.o_column
                 to += (b.rows.first + (b.u + i) * b.rows.step) * job.o_row
-                for j in range(b.width):
-                    to[j * column] = bias
+                if column == 2:
+                    for j in range(parts_in(b.width, LANES)):
+                        count = <int> min(b.width - j * LANES, <Py_ssize_t> LANES)
+                        store_apart(to + 2 * j * LANES, splat(bias), count)
+                else:
+                    for j in range(b.width):
+                        to[j * column] = bias
 
 
 cdef void make_filters(

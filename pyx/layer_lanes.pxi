@@ -117,15 +117,20 @@ cdef void deliver_square(
     for i in range(LANES):
         a[i] = load(sums + i * lanes)
     turn_square(a)
-    if column == 1 and channels == LANES:
+    if column <= 2 and channels == LANES:
         for i in range(LANES):
-            store(to + i * plane, a[i])
+            if column == 1:
+                store(to + i * plane, a[i])
+            else:
+                store_apart(to + i * plane, a[i], LANES)
         return
     for i in range(LANES):
         store(square + i * LANES, a[i])
     for k in range(channels):
         if column == 1:
             store(to + k * plane, peek(square + k * LANES))
+        elif column == 2:
+            store_apart(to + k * plane, peek(square + k * LANES), LANES)
         else:
             for j in range(LANES):
                 to[k * plane + j * column] = square[k * LANES + j]

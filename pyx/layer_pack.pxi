@@ -158,10 +158,14 @@ cdef inline void pack_row(
             store(to + length - LANES, peek(x + length - LANES))
         elif step == 1 and room - begin >= LANES:
             store(to, peek(x))
+        elif step == 1:
+            copy_some(to, x, <int> length)
         elif step == 2 and length >= LANES > 1:
             for k in range(length // LANES):
                 pack_every_second(to + k * LANES, x + 2 * k * LANES)
             pack_every_second(to + length - LANES, x + 2 * (length - LANES))
+        elif step == 2 and length < LANES:
+            gather_some(to, x, <int> length)
         else:
             for k in range(length):
                 to[k] = x[k * step]

@@ -5,6 +5,10 @@
 # (layer_correlate.pxi), or positions by vectors of channels (layer_filters.pxi).
 
 
+cdef enum:
+    TALL = 12  # rows of a tile of one vector: no more than MR * NV sums
+
+
 cdef struct Tile:
     int once  # 1: gcc 12 unrolls early, and so keeps in registers, only what lies within a loop
     const real *x[NV]
@@ -24,7 +28,7 @@ cdef struct Tile:
 
 
 cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
-    """A tile of mr channels x nv vectors."""
+    """A tile of mr rows x nv vectors."""
     cdef vec acc[MR * NV]
     cdef vec x[NV]
     cdef vec tap
@@ -37,26 +41,27 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
         for v in range(nv):
             row[v] = t.x[v]
             for i in range(mr):
-                acc[i * NV + v] = splat(0)
+                acc[i * nv + v] = splat(0)
         if t.first:
             for v in range(nv):
                 for i in range(mr):
-                    acc[i * NV + v] = load(t.start[v] + i * t.start_row)
+                    acc[i * nv + v] = load(t.start[v] + i * t.start_row)
         w = t.w
         left = t.steps
         while left > 0:
             for k in range(min(left, t.table)):
                 offset = t.x_offset[k]
                 v_w = w + t.w_offset[k]
-                fetch(v_w + ahead)
-                fetch(v_w + ahead + mr // 2 * w_m)
-                fetch(v_w + ahead + (mr - 1) * w_m)
+                if mr <= MR:
+                    fetch(v_w + ahead)
+                    fetch(v_w + ahead + mr // 2 * w_m)
+                    fetch(v_w + ahead + (mr - 1) * w_m)
                 for v in range(nv):
                     x[v] = load(row[v] + offset)
                 for i in range(mr):
                     tap = splat(v_w[i * w_m])
                     for v in range(nv):
-                        acc[i * NV + v] = acc[i * NV + v] + tap * x[v]
+                        acc[i * nv + v] = acc[i * nv + v] + tap * x[v]
             for v in range(nv):
                 row[v] += t.x_step
             w += t.w_step
@@ -64,10 +69,10 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
         if not t.first:
             for i in range(mr):
                 for v in range(nv):
-                    acc[i * NV + v] += peek(t.start[v] + i * t.start_row)
+                    acc[i * nv + v] += peek(t.start[v] + i * t.start_row)
         for i in range(mr):
             for v in range(nv):
-                store(t.end[v] + i * t.end_row, acc[i * NV + v])
+                store(t.end[v] + i * t.end_row, acc[i * nv + v])
 
 
 ctypedef void (*TileOf)(const Tile *) noexcept nogil
@@ -91,6 +96,24 @@ cdef void tile_5x1(const Tile *t) noexcept nogil:
 
 cdef void tile_6x1(const Tile *t) noexcept nogil:
     tile(t, 6, 1)
+
+cdef void tile_7x1(const Tile *t) noexcept nogil:
+    tile(t, 7, 1)
+
+cdef void tile_8x1(const Tile *t) noexcept nogil:
+    tile(t, 8, 1)
+
+cdef void tile_9x1(const Tile *t) noexcept nogil:
+    tile(t, 9, 1)
+
+cdef void tile_10x1(const Tile *t) noexcept nogil:
+    tile(t, 10, 1)
+
+cdef void tile_11x1(const Tile *t) noexcept nogil:
+    tile(t, 11, 1)
+
+cdef void tile_12x1(const Tile *t) noexcept nogil:
+    tile(t, 12, 1)
 
 cdef void tile_1x2(const Tile *t) noexcept nogil:
     tile(t, 1, 2)
@@ -147,8 +170,12 @@ cdef void tile_6x4(const Tile *t) noexcept nogil:
     tile(t, 6, min(4, NV))
 
 
-cdef TileOf TILE_OF[4][6]
-TILE_OF[0][:] = [tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1]
-TILE_OF[1][:] = [tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2]
-TILE_OF[2][:] = [tile_1x3, tile_2x3, tile_3x3, tile_4x3, tile_5x3, tile_6x3]
-TILE_OF[3][:] = [tile_1x4, tile_2x4, tile_3x4, tile_4x4, tile_5x4, tile_6x4]
+# By vectors and rows.
+cdef TileOf TILE_OF[4][TALL]
+TILE_OF[0][:] = [
+    tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1,
+    tile_7x1, tile_8x1, tile_9x1, tile_10x1, tile_11x1, tile_12x1,
+]
+TILE_OF[1][:MR] = [tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2]
+TILE_OF[2][:MR] = [tile_1x3, tile_2x3, tile_3x3, tile_4x3, tile_5x3, tile_6x3]
+TILE_OF[3][:MR] = [tile_1x4, tile_2x4, tile_3x4, tile_4x4, tile_5x4, tile_6x4]

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 #include <string.h>
-#if defined(__F16C__)
+#if defined(__F16C__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -255,6 +255,77 @@ static inline vec add_product(vec sum, vec a, vec b)
     return sum;
 }
 static inline void store(real *p, vec v) { *(vec *)p = v; }
+/* At most a vector: n lanes, one after another or at (or from) every second place; nothing else is
+   touched, not even read. */
+#if defined(__AVX512F__) && defined(__BMI2__)
+static inline void store_some(real *p, vec v, int n)
+{
+#if LANE_COUNT == 16
+    _mm512_mask_storeu_epi32(p, (__mmask16)_bzhi_u32(0xffff, n), (__m512i)v);
+#else
+    _mm512_mask_storeu_epi64(p, (__mmask8)_bzhi_u32(0xff, n), (__m512i)v);
+#endif
+}
+static inline vec load_some(const real *p, int n)
+{
+#if LANE_COUNT == 16
+    return (vec)_mm512_maskz_loadu_epi32((__mmask16)_bzhi_u32(0xffff, n), p);
+#else
+    return (vec)_mm512_maskz_loadu_epi64((__mmask8)_bzhi_u32(0xff, n), p);
+#endif
+}
+static inline void copy_some(real *to, const real *from, int n) { store_some(to, load_some(from, n), n); }
+static inline void gather_some(real *to, const real *from, int n)
+{
+    int last = 2 * n - 1;
+    vec high = {0};
+    if (last > LANE_COUNT)
+        high = load_some(from + LANE_COUNT, last - LANE_COUNT);
+    store_some(to, even(load_some(from, last), high), n);
+}
+static inline void store_apart(real *p, vec v, int n)
+{
+    uint32_t places = _pdep_u32(_bzhi_u32(0xffff, n), 0x55555555);
+#if LANE_COUNT == 16
+    _mm512_mask_storeu_epi32(p, (__mmask16)places, (__m512i)zip_low(v, v));
+    if (places >> 16)
+        _mm512_mask_storeu_epi32(p + 16, (__mmask16)(places >> 16), (__m512i)zip_high(v, v));
+#else
+    _mm512_mask_storeu_epi64(p, (__mmask8)places, (__m512i)zip_low(v, v));
+    if (places >> 8)
+        _mm512_mask_storeu_epi64(p + 8, (__mmask8)(places >> 8), (__m512i)zip_high(v, v));
+#endif
+}
+#else
+static inline void copy_some(real *to, const real *from, int n)
+{
+    int i;
+    for (i = 0; i < n; i++)
+        to[i] = from[i];
+}
+static inline void gather_some(real *to, const real *from, int n)
+{
+    int i;
+    for (i = 0; i < n; i++)
+        to[i] = from[2 * i];
+}
+static inline void store_some(real *p, vec v, int n)
+{
+    real lane[sizeof(vec) / sizeof(real)];
+    int i;
+    *(vec *)lane = v;
+    for (i = 0; i < n; i++)
+        p[i] = lane[i];
+}
+static inline void store_apart(real *p, vec v, int n)
+{
+    real lane[sizeof(vec) / sizeof(real)];
+    int i;
+    *(vec *)lane = v;
+    for (i = 0; i < n; i++)
+        p[2 * i] = lane[i];
+}
+#endif
 /* An element of a mask. */
 static inline real flag(int set)
 {
