@@ -386,7 +386,7 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         band = _rows_of_filters(problem, rows, columns, made, back)
         if band > 0:
             # The order of sums does not depend on it: many threads get fewer rows each.
-            row = _panel_row(problem, columns, back) + columns * 64
+            row = _panel_row(problem, columns, back) + _outputs_row(problem, columns, back) * 64
             room = WORKSPACE // 2 // (min(threads, 16) * itemsize)
             band = _share(rows, max(min(band, room // row - problem.a), 1))
             depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
@@ -429,6 +429,11 @@ def _panel_row(problem: Problem, columns: int, back: bool) -> int:
     return max(reduced * (columns + problem.b) * lattices, 1)
 
 
+def _outputs_row(problem: Problem, columns: int, back: bool) -> int:
+    """Outputs of a row of all lattices."""
+    return columns * math.prod(problem.stride) if back else columns
+
+
 def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back: bool) -> int:
     """How many rows at a time are best made with filters in the lanes; 0 where positions are.
 
@@ -441,7 +446,8 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
     lattices = problem.stride[0] * problem.stride[1]
     steps = reduced * problem.a * problem.b / (lattices if back else 1)
     row = _panel_row(problem, columns, back)
-    band = min(PANEL_OF_FILTERS // row - problem.a, OUTPUTS_OF_FILTERS // columns, rows)
+    outputs = _outputs_row(problem, columns, back)
+    band = min(PANEL_OF_FILTERS // row - problem.a, OUTPUTS_OF_FILTERS // outputs, rows)
     if band < 1:
         return 0
     direct = not back or problem.stride[1] == 1
@@ -452,8 +458,8 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
         along * (steps + (0 if direct and columns >= 16 else 44)),
     )
     lanes = -(-made // 16)
-    slow = {1: 1.4, 2: 1.2, 3: 1.1}.get(lanes, 1)  # with so few sums in registers
-    as_filters = rows * columns * lanes * (slow * steps * _rows_seen(problem, back) + 24)
+    slow = {1: 1.1, 2: 1.25, 3: 1.1}.get(lanes, 1)  # with so few vectors
+    as_filters = rows * columns * lanes * (slow * steps * _rows_seen(problem, back) + 30)
     return _share(rows, band) if as_filters < as_positions else 0
 
 

@@ -2,32 +2,39 @@
 #
 # The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
 # sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
-# [channel, tap][m], and what is broadcast are up to MR outputs of a row, from the panel or the
-# source. So no lane is lost to the ends of rows, nor to planes smaller than a vector; and taps that
-# only see zeros of the padding, for a row of outputs or for MR columns, are left out.
+# [channel, tap][m], and what is broadcast are some outputs of a row of a lattice, from the panel or
+# the source. So no lane is lost to the ends of rows, nor to planes smaller than a vector; and taps
+# that only see zeros of the padding, for all outputs of a tile, are left out.
 #
-# An item of work is some rows of one lattice of a few images of one group, and some of the blocks
-# of m, which share the panels and use each transposed block for all images.
+# An item of work is some rows of all lattices of a few images of one group, and some of the blocks
+# of m. They share the panels and use each transposed block for all lattices and images.
 
 cdef enum:
     IMAGES = 8
     PANELS = 1 << 19  # bytes of the panels of all images of an item, where they are several
+    ALL_TAPS = 16  # of an axis, at most
 
 
 cdef struct Filters:
-    Block b
+    Block b  # its rows and columns count the outputs of a lattice and see the taps of all
     Panel panel
     Tile t
+    Py_ssize_t row_at[ALL_TAPS]
+    Py_ssize_t column_at[ALL_TAPS]
+    Py_ssize_t tap[ALL_TAPS]  # 0, 1, ...
+    Py_ssize_t height, width  # rows of the result in the item, and its columns
     Py_ssize_t lanes, taps  # lanes: of m, whole vectors
     real *transposed
     Py_ssize_t channel  # of the panel, or of the source
-    Py_ssize_t *across  # offsets of taps in the panel, and in the transposed filters
+    const Walk *rows  # the lattice that is made
+    const Walk *columns
+    Py_ssize_t k, k_end, q, q_end  # those of its taps that the tile steps through
+    Py_ssize_t *across  # their offsets in the panel, and in the transposed filters
     Py_ssize_t *along
-    Py_ssize_t k, k_end, q, q_end  # which taps those are
 
 
 cdef void transpose_taps(
-    real *to, const Filters *f, const real *w, Py_ssize_t w_m, Py_ssize_t count
+    real *to, const Filters *f, const real *w, Py_ssize_t w_m, Py_ssize_t count, Py_ssize_t ahead
 ) noexcept nogil:
     """[tap][m] of one channel, where the taps of a filter lie within a vector."""
     cdef vec a[LANES]
@@ -36,6 +43,8 @@ cdef void transpose_taps(
     cdef int i
     while m < count:
         m = min(m, count - LANES)
+        for i in range(LANES):
+            fetch(w + (m + i) * w_m + ahead)
         for i in range(LANES):
             a[i] = load(w + (m + i) * w_m)
         turn_square(a)
@@ -72,7 +81,7 @@ cdef void transpose_filters(
         if whole and (
             c < channels - 1 or w + c * job.w_r + (count - 1) * job.w_m + LANES <= job.w_end
         ):
-            transpose_taps(to, f, w + c * job.w_r, job.w_m, count)
+            transpose_taps(to, f, w + c * job.w_r, job.w_m, count, 4 * job.w_r)
             to += f.taps * f.lanes
             continue
         for k in range(f.taps):
@@ -110,11 +119,11 @@ cdef void choose_taps(
     """Let a tile step through the taps that some outputs see, for a few channels at a time."""
     cdef const Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t k = 0, k_end = b.rows.taps, q = 0, q_end = b.columns.taps
-    cdef Py_ssize_t i, j, fold, folds, taps, to = 0
+    cdef Py_ssize_t k = 0, k_end = f.rows.taps, q = 0, q_end = f.columns.taps
+    cdef Py_ssize_t i, j, tap, fold, folds, taps, to = 0
     if job.mode == ZEROS:
-        taps_inside(&b.rows, b.u + u, b.u + u_last, job.height, &k, &k_end)
-        taps_inside(&b.columns, v, v_last, job.width, &q, &q_end)
+        taps_inside(f.rows, b.u + u, b.u + u_last, job.height, &k, &k_end)
+        taps_inside(f.columns, v, v_last, job.width, &q, &q_end)
     if f.k == k and f.k_end == k_end and f.q == q and f.q_end == q_end:
         return
     f.k = k
@@ -123,8 +132,9 @@ cdef void choose_taps(
     f.q_end = q_end
     for i in range(k, k_end):
         for j in range(q, q_end):
-            f.across[to] = b.x_offset[i * b.columns.taps + j]
-            f.along[to] = (i * b.columns.taps + j) * f.lanes
+            tap = f.rows.tap[i] * b.columns.taps + f.columns.tap[j]
+            f.across[to] = b.x_offset[tap]
+            f.along[to] = tap * f.lanes
             to += 1
     taps = to
     folds = max(TABLE // max(taps, <Py_ssize_t> 1), <Py_ssize_t> 1)
@@ -138,62 +148,96 @@ cdef void choose_taps(
     t.x_step = folds * f.taps * f.lanes
 
 
-cdef void make_outputs(
-    const Job *job, Filters *f, const real *seen, real *sums, Py_ssize_t channels, bint first
+cdef void make_lattice(
+    const Job *job, Filters *f, const real *seen, real *sums, Py_ssize_t channels
 ) noexcept nogil:
-    """All outputs of one image, [output][m], on top of what is there or of the bias."""
+    """The outputs of one image and lattice, on top of what is there or of the bias."""
     cdef const Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t rows = b.height, width = b.width, runs, u, i, v, v_end
+    cdef Py_ssize_t rows = min(b.height, f.rows.count - b.u), width = f.columns.count
+    cdef Py_ssize_t runs, u, i, v, v_end, last = 0
     cdef int nv = <int> (f.lanes // LANES), k
-    if b.pitch == width and b.rows.taps * b.columns.taps == 1:  # all outputs as one row
+    f.k = -1  # no taps yet
+    if b.pitch == width and f.taps == 1 and f.rows.step * f.columns.step == 1:  # as one row
+        last = rows - 1
         width *= rows
         rows = 1
     runs = parts_in(width, MR if nv > 1 else TALL)
-    t.first = first
-    t.start_row = 0 if first else f.lanes
-    for k in range(nv):
-        t.x[k] = f.transposed + k * LANES
+    t.end_row = f.columns.step * f.lanes
+    t.start_row = 0 if t.first else t.end_row
+    sums += (f.rows.first * f.width + f.columns.first) * f.lanes
     for u in range(rows):
         for i in range(runs):
             v = i * width // runs
             v_end = (i + 1) * width // runs
-            if rows == b.height:
-                choose_taps(job, f, u, u, v, v_end - 1)
-            else:
-                choose_taps(job, f, 0, b.height - 1, 0, b.width - 1)
+            choose_taps(
+                job, f, u, u + last, v if last == 0 else 0, (v_end if last == 0 else b.width) - 1
+            )
             t.steps = channels * (f.k_end - f.k) * (f.q_end - f.q)
             t.w = seen + u * b.pitch + v
             for k in range(nv):
-                t.end[k] = sums + (u * width + v) * f.lanes + k * LANES
-                t.start[k] = b.buffer + k * LANES if first else t.end[k]
+                t.end[k] = sums + v * t.end_row + k * LANES
+                t.start[k] = b.buffer + k * LANES if t.first else t.end[k]
             TILE_OF[nv - 1][v_end - v - 1](t)
+        sums += f.rows.step * f.width * f.lanes
 
 
 cdef void make_images(
     const Job *job, Filters *f, const real *seen, Py_ssize_t images, Py_ssize_t image_step
 ) noexcept nogil:
-    """The outputs of some images, a block of channels r at a time."""
+    """The outputs of some images, [row][column][m], a block of channels r at a time."""
     cdef Block *b = &f.b
     cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, image, r, channels
-    cdef Py_ssize_t outputs = b.width * b.height * f.lanes
+    cdef Py_ssize_t lattices = job.row_walks * job.column_walks, lattice
     for i in range(f.lanes):
         b.buffer[i] = 0
         if b.bias != NULL and b.m + i < b.m_end:
             b.buffer[i] = b.bias[(b.m + i) * job.bias_step]
+    for i in range(f.lanes // LANES):
+        f.t.x[i] = f.transposed + i * LANES
     for i in range(parts):
         r = i * job.r // parts
         channels = (i + 1) * job.r // parts - r
         transpose_filters(job, f, r, channels)
+        f.t.first = i == 0
         for image in range(images):
-            make_outputs(
-                job, f, seen + image * image_step + r * f.channel, b.sums + image * outputs,
-                channels, i == 0,
-            )
+            for lattice in range(lattices):
+                f.rows = &job.rows[lattice // job.column_walks]
+                f.columns = &job.columns[lattice % job.column_walks]
+                make_lattice(
+                    job, f, seen + image * image_step + r * f.channel,
+                    b.sums + image * f.height * f.width * f.lanes, channels,
+                )
+
+
+cdef void join_walks(
+    Walk *all_taps, const Walk *walks, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t *at,
+    Py_ssize_t *tap
+) noexcept nogil:
+    """A walk over the outputs of one lattice that sees the taps of all of them."""
+    cdef Py_ssize_t i, k
+    all_taps[0] = walks[0]
+    all_taps.taps = taps
+    all_taps.at = at
+    all_taps.tap = tap
+    for k in range(taps):  # those that no lattice sees
+        tap[k] = k
+        at[k] = 0
+    for i in range(count):
+        for k in range(walks[i].taps):
+            at[walks[i].tap[k]] = walks[i].at[k]
+
+
+cdef Py_ssize_t outputs_of(const Walk *walks, Py_ssize_t count) noexcept nogil:
+    """Of all lattices of an axis."""
+    cdef Py_ssize_t i, outputs = 0
+    for i in range(count):
+        outputs += walks[i].count
+    return outputs
 
 
 cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
-    """The panel of the lattice, and its taps as a tile steps through them."""
+    """The panel, and where each tap sees it."""
     cdef Block *b = &f.b
     cdef Tile *t = &f.t
     f.taps = b.rows.taps * b.columns.taps
@@ -214,7 +258,7 @@ cdef const real *show_images(
     const Job *job, Filters *f, Py_ssize_t n, Py_ssize_t images, Py_ssize_t group,
     Py_ssize_t *image_step
 ) noexcept nogil:
-    """What the lattice sees of some images, in place or in panels; and from image to image."""
+    """What the outputs see of some images, in place or in panels; and from image to image."""
     cdef Block *b = &f.b
     cdef Py_ssize_t image
     cdef real *panels = b.panel
@@ -229,79 +273,32 @@ cdef const real *show_images(
     return panels
 
 
-cdef void fill_outputs(const Job *job, const Block *b, Py_ssize_t images) noexcept nogil:
-    """Outputs that no tap sees: the bias."""
-    cdef Py_ssize_t image, m, i, j, column = job.o_column * b.columns.step
-    cdef int count
-    cdef real bias
-    cdef real *to
-    for image in range(images):
-        for m in range(b.m, b.m_end):
-            bias = 0 if b.bias == NULL else b.bias[m * job.bias_step]
-            for i in range(b.height):
-                to = b.out + image * job.o_n + m * job.o_m + b.columns.first * job.o_column
-                to += (b.rows.first + (b.u + i) * b.rows.step) * job.o_row
-                if column == 2:
-                    for j in range(parts_in(b.width, LANES)):
-                        count = <int> min(b.width - j * LANES, <Py_ssize_t> LANES)
-                        store_apart(to + 2 * j * LANES, splat(bias), count)
-                else:
-                    for j in range(b.width):
-                        to[j * column] = bias
-
-
-cdef void make_filters(
-    const Job *job, Filters *f, const real *seen, Py_ssize_t images, Py_ssize_t image_step
-) noexcept nogil:
-    """A block of m, for some images, from sums to the result."""
-    cdef Block *b = &f.b
-    cdef Py_ssize_t image
-    f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
-    f.t.end_row = f.lanes
-    f.k = -1  # no taps yet
-    make_images(job, f, seen, images, image_step)
-    for image in range(images):
-        deliver_pixels(
-            b.out + image * job.o_n + b.m * job.o_m
-            + (b.rows.first + b.u * b.rows.step) * job.o_row + b.columns.first * job.o_column,
-            job.o_m, job.o_row * b.rows.step, job.o_column * b.columns.step,
-            b.sums + image * b.width * b.height * f.lanes, f.lanes, b.height, b.width,
-            b.m_end - b.m,
-        )
-
-
 cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
-    """Item: lattice, part of the blocks of m, rows, group, a few images."""
+    """Item: part of the blocks of m, rows, group, a few images."""
     cdef Filters f
     cdef Block *b = &f.b
     cdef const real *seen
-    cdef Py_ssize_t group, part, n, images, step, room = tables_of(job), block
-    cdef Py_ssize_t blocks = parts_in(job.m, NV * LANES), first, last
-    item = lattice_of(job, item, b)
-    part = item % job.parts
+    cdef Py_ssize_t part = item % job.parts, group, n, images, step, room = tables_of(job)
+    cdef Py_ssize_t blocks = parts_in(job.m, NV * LANES), block, image, above
     item //= job.parts
     b.u = item % job.bands * job.band
     item //= job.bands
     group = item % job.groups
     n = item // job.groups * job.at_once
     images = min(job.images - n, job.at_once)
+    join_walks(&b.rows, job.rows, job.row_walks, job.tap_rows, f.row_at, f.tap)
+    join_walks(&b.columns, job.columns, job.column_walks, job.tap_columns, f.column_at, f.tap)
     b.v = 0
     b.width = b.columns.count
     b.height = min(job.band, b.rows.count - b.u)
-    if b.height <= 0:
-        return
-    b.out = job.out + n * job.o_n + group * job.m * job.o_m
+    above = b.u * b.rows.step
+    f.height = min(b.height * b.rows.step, outputs_of(job.rows, job.row_walks) - above)
+    f.width = outputs_of(job.columns, job.column_walks)
+    b.out = job.out + n * job.o_n + group * job.m * job.o_m + above * job.o_row
     b.w = job.w + group * job.w_g
     b.bias = job.bias
     if b.bias != NULL:
         b.bias += group * job.m * job.bias_step
-    first = part * blocks // job.parts
-    last = (part + 1) * blocks // job.parts
-    if b.rows.taps * b.columns.taps == 0:
-        b.m = first * NV * LANES
-        b.m_end = min(last * NV * LANES, job.m)
-        fill_outputs(job, b, images)
-        return
     b.x_offset = <Py_ssize_t *> memory
     b.w_offset = b.x_offset + room
     f.across = b.w_offset + room
@@ -312,10 +309,17 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     b.panel = f.transposed + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
     lay_filters(job, &f)
     seen = show_images(job, &f, n, images, group, &step)
-    for block in range(first, last):
+    for block in range(part * blocks // job.parts, (part + 1) * blocks // job.parts):
         b.m = block * NV * LANES
         b.m_end = min(b.m + NV * LANES, job.m)
-        make_filters(job, &f, seen, images, step)
+        f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
+        make_images(job, &f, seen, images, step)
+        for image in range(images):
+            deliver_pixels(
+                b.out + image * job.o_n + b.m * job.o_m, job.o_m, job.o_row, job.o_column,
+                b.sums + image * f.height * f.width * f.lanes, f.lanes, f.height, f.width,
+                b.m_end - b.m,
+            )
 
 
 cdef inline bint is_even(Py_ssize_t items, Py_ssize_t threads) noexcept nogil:
@@ -332,10 +336,15 @@ cdef void measure_filters(
 ) noexcept nogil:
     """The items of a call, and the memory of a thread."""
     cdef Py_ssize_t at_once, panel, image
-    job.strip = job.columns[0].count
-    job.vectors = job.band * job.strip * NV
-    panel = job.r * span(job.rows, job.row_walks, job.tap_rows, job.band, True) * span(
-        job.columns, job.column_walks, job.tap_columns, job.strip, True
+    cdef Walk rows, columns
+    cdef Py_ssize_t row_at[ALL_TAPS]
+    cdef Py_ssize_t column_at[ALL_TAPS]
+    cdef Py_ssize_t tap[ALL_TAPS]
+    join_walks(&rows, job.rows, job.row_walks, job.tap_rows, row_at, tap)
+    join_walks(&columns, job.columns, job.column_walks, job.tap_columns, column_at, tap)
+    job.vectors = NV * job.band * rows.step * outputs_of(job.columns, job.column_walks)
+    panel = job.r * span(&rows, 1, job.tap_rows, job.band, True) * span(
+        &columns, 1, job.tap_columns, columns.count, True
     )
     at_once = PANELS // max(panel * <Py_ssize_t> sizeof(real), <Py_ssize_t> 1)
     at_once = min(min(at_once, job.images), <Py_ssize_t> IMAGES)
@@ -345,13 +354,13 @@ cdef void measure_filters(
         4 * tables_of(job) * sizeof(Py_ssize_t) + 64 + sizeof(real) * (
             LANES * (NV + at_once * job.vectors) + at_once * panel
             + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
-            + span(job.columns, job.column_walks, job.tap_columns, job.strip, False) + 4 * LANES
+            + span(&columns, 1, job.tap_columns, columns.count, False) + 4 * LANES
         )
     )
     items[0] = parts_in(job.images, at_once) * job.groups * job.bands
-    # Each part packs the panel anew. Lattices differ, and those of one tap have but one to do.
+    # Each part packs the panel anew.
     job.parts = 1
     while job.parts < parts_in(job.m, NV * LANES) and not is_even(items[0] * job.parts, p.threads):
         job.parts += 1
-    items[0] *= job.row_walks * job.column_walks * job.parts
+    items[0] *= job.parts
     job.at_once = at_once

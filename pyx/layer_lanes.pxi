@@ -117,7 +117,7 @@ cdef void deliver_square(
     for i in range(LANES):
         a[i] = load(sums + i * lanes)
     turn_square(a)
-    if column <= 2 and channels == LANES:
+    if 1 <= column <= 2 and channels == LANES:
         for i in range(LANES):
             if column == 1:
                 store(to + i * plane, a[i])
