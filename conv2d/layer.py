@@ -13,6 +13,7 @@ from .plan import (
     POSITIONS,
     is_depthwise,
     is_pointwise,
+    kept,
     make_layer_plan,
     meets_in_pairs,
     plan_of_planes,
@@ -328,7 +329,16 @@ def _call_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Arr
     rows, columns = problem.y4[2:]
     down, right = problem.stride
     seen = x[:, :, : (rows - 1) * down + 1 : down, : (columns - 1) * right + 1 : right]
-    swapped = problem._replace(
+    plan = make_layer_plan(_exchanged_pixels(problem), "weight", threads)
+    where = 1, (1, 1), (1, 1), 0, 0, 0
+    return dy, dw.swapaxes(0, 1), seen, None, where, plan
+
+
+@kept
+def _exchanged_pixels(problem: Problem) -> Problem:
+    """What X and dY are in each other's place, of X what is seen."""
+    rows, columns = problem.y4[2:]
+    return problem._replace(
         height=rows,
         width=columns,
         channels=problem.filters,
@@ -337,9 +347,6 @@ def _call_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Arr
         right=0,
         stride=(1, 1),
     )
-    plan = make_layer_plan(swapped, "weight", threads)
-    where = 1, (1, 1), (1, 1), 0, 0, 0
-    return dy, dw.swapaxes(0, 1), seen, None, where, plan
 
 
 def _call_exchanged(
@@ -347,19 +354,25 @@ def _call_exchanged(
 ) -> Call:
     """dW with X and dY in each other's place, as the dots of shifted X and dY in reverse."""
     (down, right), (a, b) = problem.dilation, dw.shape[2:]
-    exchanged = problem._replace(
+    where = 1, (1, 1), problem.dilation, (a - 1) * down - top, (b - 1) * right - left, 0
+    plan = make_layer_plan(_exchanged(problem), "weight", threads)
+    return dy, dw.swapaxes(0, 1)[:, :, ::-1, ::-1], x, None, where, plan
+
+
+@kept
+def _exchanged(problem: Problem) -> Problem:
+    """What X and dY are in each other's place."""
+    down, right = (problem.a - 1) * problem.dilation[0], (problem.b - 1) * problem.dilation[1]
+    return problem._replace(
         height=problem.y4[2],
         width=problem.y4[3],
         channels=problem.filters,
         filters=problem.channels,
-        top=(problem.a - 1) * down - problem.top,
-        bottom=(problem.a - 1) * down - problem.bottom,
-        left=(problem.b - 1) * right - problem.left,
-        right=(problem.b - 1) * right - problem.right,
+        top=down - problem.top,
+        bottom=down - problem.bottom,
+        left=right - problem.left,
+        right=right - problem.right,
     )
-    where = 1, (1, 1), problem.dilation, (a - 1) * down - top, (b - 1) * right - left, 0
-    plan = make_layer_plan(exchanged, "weight", threads)
-    return dy, dw.swapaxes(0, 1)[:, :, ::-1, ::-1], x, None, where, plan
 
 
 def bias_gradient(problem: Problem, dy: Array, threads: int, result: Result) -> None:
