@@ -453,13 +453,16 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
     direct = not back or problem.stride[1] == 1
     across = -(-(rows * columns + (rows - 1) * (problem.b > 1)) // 16)  # vectors
     along = rows * -(-columns // 16)
-    as_positions = (made + 0.8 * -(-made // 6)) * min(
-        across * (steps + (0 if direct and problem.b == 1 else 44)),
-        along * (steps + (0 if direct and columns >= 16 else 44)),
+    # Positions see the source sorted by remainders, filters see it as it lies.
+    sorted_rows = 0 if back or lattices == 1 else reduced * rows * lattices
+    of_a_row = 20 + (1.5 * columns if problem.stride[1] > 2 else 0)
+    as_positions = sorted_rows * of_a_row + (made + -(-made // 6)) * min(
+        across * (steps + (0 if direct and problem.b == 1 else 25)),
+        along * (steps + (0 if direct and columns >= 16 else 25)),
     )
     lanes = -(-made // 16)
-    slow = {1: 1.1, 2: 1.25, 3: 1.1}.get(lanes, 1)  # with so few vectors
-    as_filters = rows * columns * lanes * (slow * steps * _rows_seen(problem, back) + 30)
+    slow = {2: 1.2, 3: 1.1}.get(lanes, 1)  # tiles of so few vectors
+    as_filters = rows * columns * lanes * (slow * steps * _rows_seen(problem, back) + 20)
     return _share(rows, band) if as_filters < as_positions else 0
 
 

@@ -24,6 +24,8 @@ cdef extern from "simd.h" nogil:
     void fetch(const real *)
     vec peek(const real *)
     void store(real *, vec)
+    vec load_some(const real *, int)
+    vec load_apart(const real *, int)
     void copy_some(real *, const real *, int)
     void gather_some(real *, const real *, int)
     void store_some(real *, vec, int)

@@ -2,9 +2,10 @@
 #
 # The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
 # sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
-# [channel, tap][m], and what is broadcast are some outputs of a row of a lattice, from the panel or
-# the source. So no lane is lost to the ends of rows, nor to planes smaller than a vector; and taps
-# that only see zeros of the padding, for all outputs of a tile, are left out.
+# [channel, tap][m], and what is broadcast are some outputs of a row of a lattice, from the source
+# or, where there is padding, from a panel; a stride makes no difference to that. So no lane is lost
+# to the ends of rows, nor to planes smaller than a vector; and taps that only see zeros of the
+# padding, for all outputs of a tile, are left out.
 #
 # An item of work is some rows of all lattices of a few images of one group, and some of the blocks
 # of m. They share the panels and use each transposed block for all lattices and images.
@@ -12,20 +13,22 @@
 cdef enum:
     IMAGES = 8
     PANELS = 1 << 19  # bytes of the panels of all images of an item, where they are several
+    FEW_PLANES = 16
     ALL_TAPS = 16  # of an axis, at most
 
 
 cdef struct Filters:
-    Block b  # its rows and columns count the outputs of a lattice and see the taps of all
+    Block b  # its rows and columns are what outputs that lie side by side would see
     Panel panel
     Tile t
     Py_ssize_t row_at[ALL_TAPS]
     Py_ssize_t column_at[ALL_TAPS]
     Py_ssize_t tap[ALL_TAPS]  # 0, 1, ...
     Py_ssize_t height, width  # rows of the result in the item, and its columns
+    Py_ssize_t u, count  # rows of a lattice in the item: the first, and how many there may be
     Py_ssize_t lanes, taps  # lanes: of m, whole vectors
     real *transposed
-    Py_ssize_t channel  # of the panel, or of the source
+    Py_ssize_t channel, down, right  # from channel to channel, output to output of a lattice
     const Walk *rows  # the lattice that is made
     const Walk *columns
     Py_ssize_t k, k_end, q, q_end  # those of its taps that the tile steps through
@@ -122,7 +125,7 @@ cdef void choose_taps(
     cdef Py_ssize_t k = 0, k_end = f.rows.taps, q = 0, q_end = f.columns.taps
     cdef Py_ssize_t i, j, tap, fold, folds, taps, to = 0
     if job.mode == ZEROS:
-        taps_inside(f.rows, b.u + u, b.u + u_last, job.height, &k, &k_end)
+        taps_inside(f.rows, f.u + u, f.u + u_last, job.height, &k, &k_end)
         taps_inside(f.columns, v, v_last, job.width, &q, &q_end)
     if f.k == k and f.k_end == k_end and f.q == q and f.q_end == q_end:
         return
@@ -152,14 +155,16 @@ cdef void make_lattice(
     const Job *job, Filters *f, const real *seen, real *sums, Py_ssize_t channels
 ) noexcept nogil:
     """The outputs of one image and lattice, on top of what is there or of the bias."""
-    cdef const Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t rows = min(b.height, f.rows.count - b.u), width = f.columns.count
-    cdef Py_ssize_t runs, u, i, v, v_end, last = 0
+    cdef Py_ssize_t rows = min(f.count, f.rows.count - f.u), width = f.columns.count, runs, u, i
+    cdef Py_ssize_t v, v_end, last_u = 0, v_from, v_to
     cdef int nv = <int> (f.lanes // LANES), k
+    cdef bint as_one = (
+        f.b.seen != NULL and f.down == width * f.right and f.rows.step * f.columns.step == 1
+    )
     f.k = -1  # no taps yet
-    if b.pitch == width and f.taps == 1 and f.rows.step * f.columns.step == 1:  # as one row
-        last = rows - 1
+    if as_one:
+        last_u = rows - 1
         width *= rows
         rows = 1
     runs = parts_in(width, MR if nv > 1 else TALL)
@@ -170,14 +175,14 @@ cdef void make_lattice(
         for i in range(runs):
             v = i * width // runs
             v_end = (i + 1) * width // runs
-            choose_taps(
-                job, f, u, u + last, v if last == 0 else 0, (v_end if last == 0 else b.width) - 1
-            )
+            v_from = 0 if as_one else v
+            v_to = f.columns.count if as_one else v_end
+            choose_taps(job, f, u, u + last_u, v_from, v_to - 1)
             t.steps = channels * (f.k_end - f.k) * (f.q_end - f.q)
-            t.w = seen + u * b.pitch + v
+            t.w = seen + u * f.down + v * f.right
             for k in range(nv):
                 t.end[k] = sums + v * t.end_row + k * LANES
-                t.start[k] = b.buffer + k * LANES if t.first else t.end[k]
+                t.start[k] = f.b.buffer + k * LANES if t.first else t.end[k]
             TILE_OF[nv - 1][v_end - v - 1](t)
         sums += f.rows.step * f.width * f.lanes
 
@@ -214,9 +219,11 @@ cdef void join_walks(
     Walk *all_taps, const Walk *walks, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t *at,
     Py_ssize_t *tap
 ) noexcept nogil:
-    """A walk over the outputs of one lattice that sees the taps of all of them."""
+    """A walk from element to element of the source that sees the taps of all lattices."""
     cdef Py_ssize_t i, k
     all_taps[0] = walks[0]
+    all_taps.count = (walks[0].count - 1) * walks[0].stride + 1
+    all_taps.stride = 1
     all_taps.taps = taps
     all_taps.at = at
     all_taps.tap = tap
@@ -236,20 +243,61 @@ cdef Py_ssize_t outputs_of(const Walk *walks, Py_ssize_t count) noexcept nogil:
     return outputs
 
 
+cdef bint all_inside(
+    const Walk *walk, Py_ssize_t first, Py_ssize_t count, Py_ssize_t size
+) noexcept nogil:
+    """Whether no tap sees padding from `count` outputs."""
+    cdef Py_ssize_t k
+    for k in range(walk.taps):
+        if first + walk.at[k] < 0 or first + count - 1 + walk.at[k] >= size:
+            return False
+    return True
+
+
+cdef bint reads_in_place(const Job *job, const Filters *f) noexcept nogil:
+    """Whether the source is read where it lies: no padding is seen, and no line waited for twice.
+
+    Rows of many channels that come from afar are not foreseen by hardware; to pack them, they are
+    read one after the other.
+    """
+    cdef const Block *b = &f.b
+    cdef Py_ssize_t bytes = job.r * job.height * job.width * sizeof(real)
+    if f.taps > 1 and job.r > FEW_PLANES and bytes > PANELS:
+        return False
+    return (
+        all_inside(&b.rows, b.u, b.height, job.height)
+        and all_inside(&b.columns, b.v, b.width, job.width)
+    )
+
+
 cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
-    """The panel, and where each tap sees it."""
+    """Where the source is read, and where each tap sees it."""
     cdef Block *b = &f.b
     cdef Tile *t = &f.t
+    cdef Py_ssize_t i, j, row, column
     f.taps = b.rows.taps * b.columns.taps
-    t.once = 1
-    t.far = False
-    t.w_m = 1
     b.source = job.source
     choose_pitch(job, b)
     lay_panel(job, b, &f.panel, 0, 0)
     tap_offsets(job, b, &f.panel, 0, 0, 0, t)
-    f.channel = f.panel.channel if b.seen == NULL else job.s_r
+    f.channel = f.panel.channel
+    row = b.pitch
+    column = 1
+    b.seen = NULL
+    if reads_in_place(job, f):
+        b.seen = job.source + b.u * job.s_row
+        f.channel = job.s_r
+        row = job.s_row
+        column = job.s_column
+        for i in range(b.rows.taps):
+            for j in range(b.columns.taps):
+                b.x_offset[i * b.columns.taps + j] = b.rows.at[i] * row + b.columns.at[j] * column
+    f.down = job.rows[0].stride * row
+    f.right = job.columns[0].stride * column
+    t.once = 1
+    t.far = False
     # The sides are exchanged: w of the tile is the panel, and x the filters.
+    t.w_m = f.right
     t.w_offset = f.across
     t.x_offset = f.along
 
@@ -281,18 +329,20 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     cdef Py_ssize_t part = item % job.parts, group, n, images, step, room = tables_of(job)
     cdef Py_ssize_t blocks = parts_in(job.m, NV * LANES), block, image, above
     item //= job.parts
-    b.u = item % job.bands * job.band
+    f.u = item % job.bands * job.band
     item //= job.bands
     group = item % job.groups
     n = item // job.groups * job.at_once
     images = min(job.images - n, job.at_once)
     join_walks(&b.rows, job.rows, job.row_walks, job.tap_rows, f.row_at, f.tap)
     join_walks(&b.columns, job.columns, job.column_walks, job.tap_columns, f.column_at, f.tap)
+    f.count = min(job.band, job.rows[0].count - f.u)
+    b.u = f.u * job.rows[0].stride
     b.v = 0
     b.width = b.columns.count
-    b.height = min(job.band, b.rows.count - b.u)
-    above = b.u * b.rows.step
-    f.height = min(b.height * b.rows.step, outputs_of(job.rows, job.row_walks) - above)
+    b.height = (f.count - 1) * job.rows[0].stride + 1
+    above = f.u * b.rows.step
+    f.height = min(f.count * b.rows.step, outputs_of(job.rows, job.row_walks) - above)
     f.width = outputs_of(job.columns, job.column_walks)
     b.out = job.out + n * job.o_n + group * job.m * job.o_m + above * job.o_row
     b.w = job.w + group * job.w_g
@@ -343,7 +393,8 @@ cdef void measure_filters(
     join_walks(&rows, job.rows, job.row_walks, job.tap_rows, row_at, tap)
     join_walks(&columns, job.columns, job.column_walks, job.tap_columns, column_at, tap)
     job.vectors = NV * job.band * rows.step * outputs_of(job.columns, job.column_walks)
-    panel = job.r * span(&rows, 1, job.tap_rows, job.band, True) * span(
+    panel = (job.band - 1) * job.rows[0].stride + 1
+    panel = job.r * span(&rows, 1, job.tap_rows, panel, True) * span(
         &columns, 1, job.tap_columns, columns.count, True
     )
     at_once = PANELS // max(panel * <Py_ssize_t> sizeof(real), <Py_ssize_t> 1)

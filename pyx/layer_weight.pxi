@@ -26,6 +26,28 @@ cdef struct WeightBlock:
     real *sums
 
 
+cdef void transpose_apart(
+    real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch, Py_ssize_t element,
+    Py_ssize_t count, Py_ssize_t size
+) noexcept nogil:
+    """The same of rows with few elements, or with every second one; `count` is a vector or more."""
+    cdef vec a[LANES]
+    cdef Py_ssize_t i = 0, j, columns, k
+    while i < count:
+        i = min(i, count - LANES)
+        for j in range(parts_in(size, LANES)):
+            columns = min(size - j * LANES, <Py_ssize_t> LANES)
+            for k in range(LANES):
+                if element == 1:
+                    a[k] = load_some(rows + (i + k) * pitch + j * LANES, <int> columns)
+                else:
+                    a[k] = load_apart(rows + (i + k) * pitch + 2 * j * LANES, <int> columns)
+            turn_square(a)
+            for k in range(columns):
+                store(to + (j * LANES + k) * to_pitch + i, a[k])
+        i += LANES
+
+
 cdef void transpose(
     real *to, Py_ssize_t to_pitch, const real *rows, Py_ssize_t pitch, Py_ssize_t element,
     Py_ssize_t count, Py_ssize_t size
@@ -35,6 +57,9 @@ cdef void transpose(
     Along rows on the side whose rows lie further apart, which is the one in memory.
     """
     cdef Py_ssize_t down = parts_in(count, LANES), across = parts_in(size, LANES), square, i, j
+    if count >= LANES > 1 and (element == 2 or (element == 1 and 4 <= size < LANES)):
+        transpose_apart(to, to_pitch, rows, pitch, element, count, size)
+        return
     if element != 1 or count < LANES or size < LANES:
         for j in range(size):
             for i in range(count):

@@ -274,15 +274,16 @@ static inline vec load_some(const real *p, int n)
     return (vec)_mm512_maskz_loadu_epi64((__mmask8)_bzhi_u32(0xff, n), p);
 #endif
 }
-static inline void copy_some(real *to, const real *from, int n) { store_some(to, load_some(from, n), n); }
-static inline void gather_some(real *to, const real *from, int n)
+static inline vec load_apart(const real *p, int n)
 {
     int last = 2 * n - 1;
     vec high = {0};
     if (last > LANE_COUNT)
-        high = load_some(from + LANE_COUNT, last - LANE_COUNT);
-    store_some(to, even(load_some(from, last), high), n);
+        high = load_some(p + LANE_COUNT, last - LANE_COUNT);
+    return even(load_some(p, last), high);
 }
+static inline void copy_some(real *to, const real *from, int n) { store_some(to, load_some(from, n), n); }
+static inline void gather_some(real *to, const real *from, int n) { store_some(to, load_apart(from, n), n); }
 static inline void store_apart(real *p, vec v, int n)
 {
     uint32_t places = _pdep_u32(_bzhi_u32(0xffff, n), 0x55555555);
@@ -297,6 +298,24 @@ static inline void store_apart(real *p, vec v, int n)
 #endif
 }
 #else
+static inline vec load_some(const real *p, int n)
+{
+    real lane[sizeof(vec) / sizeof(real)] = {0};
+    int i;
+    for (i = 0; i < n; i++)
+        lane[i] = p[i];
+    return *(const vec *)lane;
+}
+static inline vec load_apart(const real *p, int n)
+{
+    real lane[sizeof(vec) / sizeof(real)] = {0};
+    int i;
+    if (n == sizeof(vec) / sizeof(real))
+        return halves(*(const vec *)p, *(const vec *)(p + n - 1));
+    for (i = 0; i < n; i++)
+        lane[i] = p[2 * i];
+    return *(const vec *)lane;
+}
 static inline void copy_some(real *to, const real *from, int n)
 {
     int i;
