@@ -19,7 +19,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-ELEMENTS = ["f32", "f64", "u32", "u64"]  # CONV2D_ELEMENT in simd.h
+ELEMENTS = ["f32", "f64", "u32", "u64", "u16"]  # CONV2D_ELEMENT in simd.h
+OF_KIND = {"planar": 5, "layer": 4, "limits": 2}  # how many of them, of each kind of module
 LEVELS = ["v2", "v3", "v4"]
 DEBUG = os.environ.get("CONV2D_DEBUG") == "1"
 STRICT = os.environ.get("CONV2D_STRICT") == "1"
@@ -74,8 +75,8 @@ def kernel_modules() -> list[Extension]:
     levels = [*LEVELS, "generic"]
     modules = [
         extension(f"_{source}_{element}_{level}", source, element=number, level=level)
-        for source in ("planar", "layer", "limits")
-        for number, element in enumerate(ELEMENTS[:2] if source == "limits" else ELEMENTS)
+        for source, count in OF_KIND.items()
+        for number, element in enumerate(ELEMENTS[:count])
         for level in levels
     ]
     wide = ELEMENTS.index("f64")  # what the transforms compute in, for both types of floats

@@ -136,12 +136,12 @@ def conv2d(
     if out is not None:
         check_out(out, problem.y_shape, dtype)
     if bias is not None:
-        bias = _as_bias(bias, problem.filters, problem.rank, dtype)
+        bias = _as_bias(bias, problem.filters, problem, dtype)
     threads = _threads(num_threads)
     plane = _is_planar(problem, "forward", x)
-    x = readable(apart(x, out), dtype, not plane, narrow=plane)
-    w = readable(apart(w, out), dtype, strided=True)
-    result = Result(problem.y_shape, dtype, out, not plane)
+    x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
+    w = readable(apart(w, out), dtype, strided=True, plane=plane)
+    result = Result(problem.y_shape, dtype, out, not plane, plane)
     if plane:
         planar.forward(problem, x, w, bias, make_plan(problem, "forward", threads), result)
     else:
@@ -361,7 +361,8 @@ def conv2d_backward(
     for array in outs:  # none of the results may change an input of the next
         dy, x, w = apart(dy, array), apart(x, array), apart(w, array)
     if types[0] == types[1] == types[2]:  # what must be converted is converted once
-        dy, x, w = (readable(array, types[0], strided=True) for array in (dy, x, w))
+        plane = problem.plane
+        dy, x, w = (readable(a, types[0], strided=True, plane=plane) for a in (dy, x, w))
         if not problem.plane:
             return _layer_gradients(problem, x, w, dy, needed, outs, num_threads)
     dx = dw = db = None
@@ -441,7 +442,7 @@ def conv_transpose2d(
         x.shape, w.shape, dtype, stride, padding, output_padding, dilation, groups, algorithm
     )
     if bias is not None:
-        bias = _as_bias(bias, problem.channels, problem.rank, dtype)
+        bias = _as_bias(bias, problem.channels, problem, dtype)
     return _deliver_input(problem, w, x, bias, out, num_threads)
 
 
@@ -512,9 +513,9 @@ def _deliver_input(
     if out is not None:
         check_out(out, problem.x_shape, dtype)
     threads = _threads(num_threads)
-    w = readable(apart(w, out), dtype, strided=True)
-    dy = readable(apart(dy, out), dtype, not plane, narrow=plane)
-    result = Result(problem.x_shape, dtype, out, not plane)
+    w = readable(apart(w, out), dtype, strided=True, plane=plane)
+    dy = readable(apart(dy, out), dtype, not plane, narrow=plane, plane=plane)
+    result = Result(problem.x_shape, dtype, out, not plane, plane)
     if plane:
         planar.input_gradient(problem, w, dy, bias, make_plan(problem, "input", threads), result)
     else:
@@ -530,8 +531,8 @@ def _weight_gradient(
     if out is not None:
         check_out(out, problem.w_shape, dtype)
     threads = _threads(num_threads)
-    x, dy = (readable(apart(array, out), dtype, not plane) for array in (x, dy))
-    result = Result(problem.w_shape, dtype, out, not plane)
+    x, dy = (readable(apart(array, out), dtype, not plane, plane=plane) for array in (x, dy))
+    result = Result(problem.w_shape, dtype, out, not plane, plane)
     if plane:
         planar.weight_gradient(problem, x, dy, make_plan(problem, "weight", threads), result)
     else:
@@ -544,8 +545,8 @@ def _bias_gradient(
 ) -> Array:
     dtype = np.dtype(problem.dtype)
     threads = _threads(num_threads)
-    dy = readable(dy, dtype, not problem.plane)
-    result = Result(problem.b_shape, dtype, out)
+    dy = readable(dy, dtype, not problem.plane, plane=problem.plane)
+    result = Result(problem.b_shape, dtype, out, plane=problem.plane)
     if problem.plane:
         planar.bias_gradient(dy, make_plan(problem, "weight", threads), result)
     else:
@@ -595,16 +596,17 @@ def _type_with_bias(x: Array, w: Array, b: ArrayLike | None) -> tuple[np.dtype[A
     return np.result_type(x, w, b if type(b) in (int, float) else bias), bias
 
 
-def _as_bias(bias: Array, filters: int, rank: int, dtype: np.dtype[Any]) -> Array:
+def _as_bias(bias: Array, filters: int, problem: Problem, dtype: np.dtype[Any]) -> Array:
     """The bias, one element a filter, as kernels read it."""
-    if bias.shape != (filters,) and (rank > 2 or bias.shape != ()):
-        expected = "a scalar or (1,) for one plane" if rank == 2 else f"({filters},)"
+    if bias.shape != (filters,) and (problem.rank > 2 or bias.shape != ()):
+        expected = "a scalar or (1,) for one plane" if problem.rank == 2 else f"({filters},)"
         raise ValueError(f"b has shape {bias.shape}, expected {expected}")
     if dtype.kind in "iu" and bias.size:
         limits = np.iinfo(dtype)
         if not limits.min <= int(bias.min()) <= int(bias.max()) <= limits.max:
             raise ValueError(f"b is {bias}, too large for {dtype}, the type of x and w")
-    return readable(bias.reshape(filters), dtype, strided=True).copy()
+    bias = bias.reshape(filters)
+    return readable(bias, dtype, strided=True, plane=problem.plane).copy()
 
 
 def _parse_need(need: str | Sequence[str]) -> tuple[str, ...]:

@@ -30,33 +30,45 @@ def operand(name: str, value: object) -> Array:
     return array
 
 
-FLOAT32, FLOAT64, UINT32, UINT64 = map(np.dtype, ("f4", "f8", "u4", "u8"))
+FLOAT32, FLOAT64, UINT16, UINT32, UINT64 = map(np.dtype, ("f4", "f8", "u2", "u4", "u8"))
 
 
-def kernel_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What a result type is computed in: integers modulo 2^32 or 2^64, float16 in float32."""
+def kernel_type(dtype: np.dtype[Any], plane: bool = False) -> np.dtype[Any]:
+    """What a result type is computed in: integers modulo a power of 2, float16 in float32."""
     if dtype.kind == "f":
         return FLOAT64 if dtype.itemsize == 8 else FLOAT32
+    if plane and dtype.itemsize <= 2:
+        return UINT16
     return UINT64 if dtype.itemsize == 8 else UINT32
 
 
 # Types that the kernels of another type convert a band of rows at a time from.
-CONVERTED = {"float32": "bBhHe", "float64": "bBhHiIef", "uint32": "bBhH", "uint64": "bBhHiI"}
+CONVERTED = {
+    "float32": "bBhHe",
+    "float64": "bBhHiIef",
+    "uint16": "bB",
+    "uint32": "bBhH",
+    "uint64": "bBhHiI",
+}
 
 
 def readable(
-    array: Array, dtype: np.dtype[Any], strided: bool = False, narrow: bool = False
+    array: Array,
+    dtype: np.dtype[Any],
+    strided: bool = False,
+    narrow: bool = False,
+    plane: bool = False,
 ) -> Array:
     """The array in the type that kernels compute `dtype` in; a copy only where it must be.
 
     It is a plane whose rows have to be contiguous, or `strided` of any rank. A `narrow` one stays
-    of a type that kernels convert.
+    of a type that kernels convert; `plane`: it is the kernels of one plane that read it.
     """
     if array.dtype is dtype and (dtype is FLOAT32 or dtype is FLOAT64):
         flags = array.flags
         if flags.c_contiguous and flags.aligned:
             return array  # as most are
-    kernel = kernel_type(dtype)
+    kernel = kernel_type(dtype, plane)
     if narrow and array.dtype.char in CONVERTED[kernel.name] and array.dtype.isnative:
         pass
     elif array.dtype != kernel:
@@ -97,16 +109,22 @@ def apart(array: Array, out: Array | None) -> Array:
 class Result:
     """Where a result of type `dtype` goes: kernels write into it directly, or a block at a time.
 
-    `array` is the result, `direct` the same as kernels write it, None where they cannot.
+    `array` is the result, `direct` the same as kernels write it, in the type `kernel`; None where
+    they cannot.
     """
 
     def __init__(
-        self, shape: Shape, dtype: np.dtype[Any], out: Array | None, strided: bool = False
+        self,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        out: Array | None,
+        strided: bool = False,
+        plane: bool = False,
     ) -> None:
-        """`strided`: kernels write to any strides."""
+        """`strided`: kernels write to any strides; `plane`: it is those of one plane."""
         self.dtype = dtype.newbyteorder("=")
         self.array = np.empty(shape, self.dtype) if out is None else out
-        kernel = kernel_type(self.dtype)
+        self.kernel = kernel = kernel_type(self.dtype, plane)
         same = self.array.dtype == self.dtype and self.dtype.itemsize == kernel.itemsize
         self.direct = self.array.view(kernel) if same and _is_direct(self.array, strided) else None
 

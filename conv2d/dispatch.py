@@ -10,7 +10,8 @@ from . import _cpu, _door
 from ._version import __version__
 from .plan import SMALL_FLOPS, SMALL_ROWS, WALKED, WORKSPACE, plan_same
 
-ELEMENTS = ("f32", "f64", "u32", "u64")  # in the order of the enum in pyx/door.pyx
+# In the order of the enum in pyx/door.pyx; layers compute the last, u16, in u32.
+ELEMENTS = ("f32", "f64", "u32", "u64", "u16")
 LEVELS = ("v4", "v3", "v2", "generic")
 
 
@@ -39,9 +40,9 @@ def connect(level: str) -> None:
     planes, layers = (
         [
             importlib.import_module(f"{__package__}._{kind}_{element}_{level}").kernels
-            for element in ELEMENTS
+            for element in elements
         ]
-        for kind in ("planar", "layer")
+        for kind, elements in (("planar", ELEMENTS), ("layer", ELEMENTS[:-1]))
     )
     fft = importlib.import_module(f"{__package__}._fft_{level}").kernel
     _door.connect(planes, layers, fft, SMALL_FLOPS, SMALL_ROWS, WALKED, plan_same)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _door
-from .arrays import Result, kernel_type
+from .arrays import Result
 from .plan import (
     POSITIONS,
     is_depthwise,
@@ -277,7 +277,7 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
         _weight_of_planes(problem, x, dy, threads, result)
         return
     for block in result.blocks():
-        part = np.empty([s.stop - s.start for s in block], kernel_type(result.dtype))
+        part = np.empty([s.stop - s.start for s in block], result.kernel)
         k, c, p, q = _slices(block)
         top = problem.top - p.start * problem.dilation[0]
         left = problem.left - q.start * problem.dilation[1]

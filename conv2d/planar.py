@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from . import _door, fft, separable
-from .arrays import Result, kernel_type
+from .arrays import Result
 from .plan import MAX_FILTER, SEPARABLE_COLUMNS, Plan
 from .problem import PADDING_MODES, Array, Problem
 
@@ -39,7 +39,7 @@ def input_gradient(
             for c, to_columns in sources(
                 problem.left, problem.width, problem.right, problem.mode, j
             ):
-                part = Result((r.stop - r.start, c.stop - c.start), w.dtype, None)
+                part = Result((r.stop - r.start, c.stop - c.start), w.dtype, None, plane=True)
                 _correlate(dy, flipped, None, top - r.start, left - c.start, 0, plan, part)
                 fold(part.array, to_rows, to_columns, total)
         result.write((i, j), total)
@@ -53,12 +53,10 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: R
     mode = PADDING_MODES[problem.mode]
     for p, q in _filter_blocks(problem.a, problem.b):
         shape = p.stop - p.start, q.stop - q.start
-        if result.direct is None:
-            block = np.empty(shape, kernel_type(result.dtype))
-        else:
-            block = result.direct[p, q]
+        direct = result.direct
+        block = np.empty(shape, result.kernel) if direct is None else direct[p, q]
         _door.weight(x, block, dy, problem.top - p.start, problem.left - q.start, mode, plan)
-        if result.direct is None:
+        if direct is None:
             result.write((p, q), block)
 
 

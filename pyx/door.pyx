@@ -35,12 +35,12 @@ cdef extern from *:
 cnp.import_array()
 
 cdef enum:
-    FLOAT32, FLOAT64, UINT32, UINT64, ELEMENTS
+    FLOAT32, FLOAT64, UINT32, UINT64, ELEMENTS_OF_LAYERS, UINT16_ELEMENT = 4, ELEMENTS
 
 LARGEST_FILTER = <int> MAX_FILTER
 
 cdef const Kernels *tables[ELEMENTS]
-cdef const LayerKernels *layer_tables[ELEMENTS]
+cdef const LayerKernels *layer_tables[ELEMENTS_OF_LAYERS]
 cdef FFT fft_kernel = NULL
 cdef int parallel_calls = 0  # running now; changed with the GIL held
 cdef bint used_threads = False
@@ -64,6 +64,7 @@ def connect(
     global fft_kernel, small_flops, small_rows, walked, planner
     for element in range(<int> ELEMENTS):
         tables[element] = <const Kernels *> PyCapsule_GetPointer(kernels[element], "conv2d.kernels")
+    for element in range(<int> ELEMENTS_OF_LAYERS):
         layer_tables[element] = <const LayerKernels *> PyCapsule_GetPointer(
             layers[element], "conv2d.layers"
         )
@@ -158,6 +159,8 @@ cdef int element_of(cnp.ndarray array) except -1:
         return UINT32
     if kind == cnp.NPY_UINT64:
         return UINT64
+    if kind == cnp.NPY_UINT16:
+        return UINT16_ELEMENT
     raise TypeError(f"no kernel for {array.dtype}")
 
 

@@ -4,6 +4,7 @@ Only benchmarks use it. Built once for each element type and instruction level, 
 """
 
 from cython.parallel cimport prange
+cimport numpy as cnp
 
 
 cdef extern from "simd.h" nogil:
@@ -73,15 +74,17 @@ def fma(Py_ssize_t steps, int threads):
     return 2.0 * LANES * ACCUMULATORS * steps * threads
 
 
-def copy(real[::1] y, real[::1] x, Py_ssize_t repeats, bint streaming, int threads):
+def copy(cnp.ndarray y, cnp.ndarray x, Py_ssize_t repeats, bint streaming, int threads):
     """Copy x to y, whole vectors a thread, y aligned to 64 bytes: returns bytes moved."""
-    cdef Py_ssize_t part = x.shape[0] // threads, _repeat
+    cdef Py_ssize_t part = x.size // threads, _repeat
     cdef int thread
-    cdef real *target = &y[0]
-    cdef const real *source = &x[0]
-    assert part * threads == x.shape[0] == y.shape[0] and part % LANES == 0
+    cdef real *target = <real *> cnp.PyArray_DATA(y)
+    cdef const real *source = <const real *> cnp.PyArray_DATA(x)
+    assert x.flags.c_contiguous and y.flags.c_contiguous
+    assert cnp.PyArray_ITEMSIZE(x) == cnp.PyArray_ITEMSIZE(y) == sizeof(real)
+    assert part * threads == x.size == y.size and part % LANES == 0
     assert <size_t> target % 64 == 0
     for thread in prange(threads, num_threads=threads, nogil=True, schedule="static"):
         for _repeat in range(repeats):
             copy_part(target + thread * part, source + thread * part, part // LANES, streaming)
-    return 2.0 * sizeof(real) * x.shape[0] * repeats
+    return 2.0 * sizeof(real) * x.size * repeats

@@ -1,5 +1,5 @@
 /* The vector type of a kernel module, its width and its register tiles. The only C of the project.
-   CONV2D_ELEMENT is 0 float32, 1 float64, 2 integers modulo 2^32, 3 integers modulo 2^64. */
+   CONV2D_ELEMENT is 0 float32, 1 float64, 2 integers modulo 2^32, 3 modulo 2^64, 4 modulo 2^16. */
 #ifndef CONV2D_SIMD_H
 #define CONV2D_SIMD_H
 
@@ -18,9 +18,12 @@ typedef double total;
 #elif CONV2D_ELEMENT == 2
 typedef uint32_t real;
 typedef uint32_t total;
-#else
+#elif CONV2D_ELEMENT == 3
 typedef uint64_t real;
 typedef uint64_t total;
+#else
+typedef uint16_t real;
+typedef uint16_t total;
 #endif
 
 #if defined(__AVX512F__)
@@ -39,8 +42,11 @@ typedef uint64_t total;
 #define VBYTES 16
 #endif
 
-#if CONV2D_ELEMENT % 2 == 0
-typedef int32_t lane; /* as wide as a real */
+#if CONV2D_ELEMENT == 4
+typedef int16_t lane; /* as wide as a real */
+#define LANE_COUNT (VBYTES / 2)
+#elif CONV2D_ELEMENT % 2 == 0
+typedef int32_t lane;
 #define LANE_COUNT (VBYTES / 4)
 #else
 typedef int64_t lane;
@@ -50,6 +56,8 @@ typedef int64_t lane;
 #if defined(__GNUC__)
 typedef real vec __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
 static inline vec splat(real s) { return s - (vec){0}; }
+typedef lane lanes __attribute__((vector_size(VBYTES)));
+#if CONV2D_ELEMENT != 4 /* kernels of layers */
 /* a0 b0 a1 b1 ... of the lower halves of two vectors, and of the upper halves. */
 #if LANE_COUNT == 16
 #define ZIP(i) i, i + 16, i + 1, i + 17, i + 2, i + 18, i + 3, i + 19, \
@@ -71,7 +79,6 @@ static inline vec splat(real s) { return s - (vec){0}; }
 #else
 #define HALVES 0, 3
 #endif
-typedef lane lanes __attribute__((vector_size(VBYTES)));
 static inline vec zip_low(vec a, vec b) { return __builtin_shuffle(a, b, (lanes){ZIP(0)}); }
 static inline vec zip_high(vec a, vec b)
 {
@@ -144,6 +151,7 @@ static inline void part(real *a, real *b, vec v)
     memcpy(a, &v, sizeof v / 2);
     memcpy(b, (const char *)&v + sizeof v / 2, sizeof v / 2);
 }
+#endif
 #endif
 /* The lanes of a vector where those of a mask are set, else 0. */
 static inline vec only(vec a, vec mask) { return (vec)((lanes)a & (lanes)mask); }
@@ -255,6 +263,7 @@ static inline vec add_product(vec sum, vec a, vec b)
     return sum;
 }
 static inline void store(real *p, vec v) { *(vec *)p = v; }
+#if CONV2D_ELEMENT != 4
 /* At most a vector: n lanes, one after another or at (or from) every second place; nothing else is
    touched, not even read. */
 #if defined(__AVX512F__) && defined(__BMI2__)
@@ -344,6 +353,7 @@ static inline void store_apart(real *p, vec v, int n)
     for (i = 0; i < n; i++)
         p[2 * i] = lane[i];
 }
+#endif
 #endif
 /* An element of a mask. */
 static inline real flag(int set)
