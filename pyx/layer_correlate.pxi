@@ -28,7 +28,6 @@ cdef struct Job:
     Py_ssize_t o_n, o_m, o_row, o_column
     const real *w
     Py_ssize_t w_g, w_m, w_r, w_row, w_column
-    const real *w_end  # of the memory of W, where its strides are positive
     const real *bias
     Py_ssize_t bias_step, images, groups, r, m
     int mode

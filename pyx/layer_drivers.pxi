@@ -198,8 +198,6 @@ cdef void describe(Job *job, const Layer *p, bint back) noexcept nogil:
     job.w_g = p.k * p.w_k
     job.w_row = p.w_row
     job.w_column = p.w_col
-    job.w_end = job.w + (p.groups * p.k - 1) * p.w_k + (p.c - 1) * p.w_c
-    job.w_end += (p.rows.taps - 1) * p.w_row + (p.columns.taps - 1) * p.w_col + 1
     job.bias = <const real *> p.bias
     job.bias_step = p.bias_step
     job.images = p.n

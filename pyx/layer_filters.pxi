@@ -36,65 +36,42 @@ cdef struct Filters:
     Py_ssize_t *along
 
 
-cdef void transpose_taps(
-    real *to, const Filters *f, const real *w, Py_ssize_t w_m, Py_ssize_t count, Py_ssize_t ahead
-) noexcept nogil:
-    """[tap][m] of one channel, where the taps of a filter lie within a vector."""
-    cdef vec a[LANES]
-    cdef real square[LANES * LANES]
-    cdef Py_ssize_t m = 0, k
-    cdef int i
-    while m < count:
-        m = min(m, count - LANES)
-        for i in range(LANES):
-            fetch(w + (m + i) * w_m + ahead)
-        for i in range(LANES):
-            a[i] = load(w + (m + i) * w_m)
-        turn_square(a)
-        for i in range(LANES):
-            store(square + i * LANES, a[i])
-        for k in range(f.taps):
-            store(to + k * f.lanes + m, peek(square + f.b.w_offset[k] * LANES))
-        m += LANES
+cdef inline void fetch_filters(const real *w, Py_ssize_t elements) noexcept nogil:
+    """What is read soon; it lies too far apart for hardware to foresee."""
+    cdef Py_ssize_t i
+    for i in range(parts_in(elements, LANES)):
+        fetch(w + i * LANES)
 
 
 cdef void transpose_filters(
     const Job *job, const Filters *f, Py_ssize_t r, Py_ssize_t channels
 ) noexcept nogil:
-    """W of some channels r and all taps of the lattice, [r, tap][m]."""
+    """W of some channels r and all taps, [r, tap][m]."""
     cdef const Block *b = &f.b
     cdef Py_ssize_t count = b.m_end - b.m, i, k, c
     cdef const real *w = b.w + b.m * job.w_m + r * job.w_r
     cdef const real *tap
     cdef real *to = f.transposed
-    cdef bint follow = job.w_r == f.taps  # one another, channel by channel
-    cdef bint whole = False
-    cdef Py_ssize_t last = 0
+    cdef bint dense = f.taps > 1 or job.w_m > 1  # tap by tap
     for k in range(f.taps):
-        follow = follow and b.w_offset[k] == k
-    if follow:
+        dense = dense and b.w_offset[k] == k
+    if dense and job.w_r == f.taps:  # and channel by channel
         transpose(to, f.lanes, w, job.w_m, 1, count, channels * f.taps)
         return
-    for k in range(f.taps):
-        last = max(last, b.w_offset[k])
-    if 2 < f.taps and last < LANES <= count:
-        # What is read behind the taps of one filter belongs to others, but for the very last.
-        whole = min(min(job.w_m, job.w_r), min(job.w_row, job.w_column)) >= 0
     for c in range(channels):
-        if whole and (
-            c < channels - 1 or w + c * job.w_r + (count - 1) * job.w_m + LANES <= job.w_end
-        ):
-            transpose_taps(to, f, w + c * job.w_r, job.w_m, count, 4 * job.w_r)
-            to += f.taps * f.lanes
-            continue
-        for k in range(f.taps):
-            tap = w + c * job.w_r + b.w_offset[k]
-            if job.w_m == 1:
-                memcpy(to, tap, count * sizeof(real))
-            else:
-                for i in range(count):
-                    to[i] = tap[i * job.w_m]
-            to += f.lanes
+        if dense:
+            fetch_filters(w + 2 * job.w_r, count * f.taps)
+            transpose(to, f.lanes, w, job.w_m, 1, count, f.taps)
+        else:
+            for k in range(f.taps):
+                tap = w + b.w_offset[k]
+                if job.w_m == 1:
+                    memcpy(to + k * f.lanes, tap, count * sizeof(real))
+                else:
+                    for i in range(count):
+                        to[k * f.lanes + i] = tap[i * job.w_m]
+        to += f.taps * f.lanes
+        w += job.w_r
 
 
 cdef void taps_inside(
