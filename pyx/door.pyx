@@ -371,11 +371,17 @@ cdef void lay_layer(
 cdef void lay_strides(
     cnp.ndarray array, Py_ssize_t *a, Py_ssize_t *b, Py_ssize_t *c, Py_ssize_t *d
 ) noexcept:
-    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(array)
-    a[0] = cnp.PyArray_STRIDE(array, 0) // size
-    b[0] = cnp.PyArray_STRIDE(array, 1) // size
-    c[0] = cnp.PyArray_STRIDE(array, 2) // size
-    d[0] = cnp.PyArray_STRIDE(array, 3) // size
+    """In elements; those of axes of one element, which may be anything, as in a dense array."""
+    d[0] = stride_of(array, 3, 1)
+    c[0] = stride_of(array, 2, cnp.PyArray_DIM(array, 3) * d[0])
+    b[0] = stride_of(array, 1, cnp.PyArray_DIM(array, 2) * c[0])
+    a[0] = stride_of(array, 0, cnp.PyArray_DIM(array, 1) * b[0])
+
+
+cdef inline Py_ssize_t stride_of(cnp.ndarray array, int axis, Py_ssize_t dense) noexcept:
+    if cnp.PyArray_DIM(array, axis) == 1:
+        return dense
+    return cnp.PyArray_STRIDE(array, axis) // <Py_ssize_t> cnp.PyArray_ITEMSIZE(array)
 
 
 cdef void lay_axis(

@@ -29,9 +29,6 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
             for j in range(nv):
                 acc[i * NV + j] = splat(0)
         for u in range(t.rows):
-            if u > 0:  # that of a single row may be anything
-                for i in range(mr):
-                    row[i] += t.x_row
             for v in range(t.columns):
                 for j in range(nv):
                     y[j] = load(y_row + j * LANES)
@@ -40,6 +37,8 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
                     for j in range(nv):
                         acc[i * NV + j] = acc[i * NV + j] + x * y[j]
                 y_row += y_step
+            for i in range(mr):
+                row[i] += t.x_row
         if not t.first:
             for i in range(mr):
                 for j in range(nv):
