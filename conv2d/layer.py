@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -131,6 +132,11 @@ def _pieces(x: Array, y: Array) -> Iterator[tuple[slice, slice, slice]]:
                 slice(c, c + step),
                 slice(c * multiplier, (c + step) * multiplier),
             )
+
+
+def _with_unit_rows(array: Array) -> Array:
+    """The array, or a copy of it whose rows are contiguous."""
+    return array if _has_unit_rows(array) else np.ascontiguousarray(array)
 
 
 def _has_unit_rows(array: Array) -> bool:
@@ -297,18 +303,25 @@ def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, resul
     plan, threads = plan_of_planes(problem, "weight", threads)
     direct = result.direct
     dw = np.empty(problem.w4, x.dtype) if direct is None else _batch(direct)
-    x, dy = (array if _has_unit_rows(array) else np.ascontiguousarray(array) for array in (x, dy))
-    mode = PADDING_MODES[problem.mode]
-    where = None, problem.top, problem.left, mode, plan, threads
-    if problem.groups > 1 or problem.channels == 1:
-        _door.planes("weight", x, dw, dy, *where)
-    elif problem.channels < problem.filters:
-        for c in range(problem.channels):
-            _door.planes("weight", x[:, c : c + 1], dw[:, c : c + 1], dy, *where)
+    where = None, problem.top, problem.left, PADDING_MODES[problem.mode], plan, threads
+    if meets_in_pairs(problem):
+        x, dy = _with_unit_rows(x), _with_unit_rows(dy)
+        if problem.channels < problem.filters:
+            for c in range(problem.channels):
+                _door.planes("weight", x[:, c : c + 1], dw[:, c : c + 1], dy, *where)
+        else:
+            for k in range(problem.filters):  # one plane of dY for all of X
+                one = np.broadcast_to(dy[:, k : k + 1], (*x.shape[:2], *dy.shape[2:]))
+                _door.planes("weight", x, dw[k, :, None], one, *where)
     else:
-        for k in range(problem.filters):  # one plane of dY for all of X
-            one = np.broadcast_to(dy[:, k : k + 1], (*x.shape[:2], *dy.shape[2:]))
-            _door.planes("weight", x, dw[k, :, None], one, *where)
+        multiplier, step = problem.filters // problem.channels, problem.channels
+        if not (_has_unit_rows(x) and _has_unit_rows(dy)):  # what is copied is bounded
+            elements = math.prod(x.shape[2:]) + multiplier * math.prod(dy.shape[2:])
+            step = max(PIECE // (problem.images * elements), 1)
+        for c in range(0, problem.channels, step):
+            to = slice(c * multiplier, (c + step) * multiplier)
+            seen, part = _with_unit_rows(x[:, c : c + step]), _with_unit_rows(dy[:, to])
+            _door.planes("weight", seen, dw[to], part, *where)
     if direct is None:
         result.write((), dw.reshape(result.array.shape))
 

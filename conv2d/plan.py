@@ -292,7 +292,8 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
 def meets_in_pairs(problem: Problem) -> bool:
     """Whether dW is made plane by plane: so few channels leave most lanes of vectors empty.
 
-    Found with both at 1 to 96 channels and filters, 14 x 14 to 512 x 512.
+    Found with both at 1 to 96 channels and filters, 14 x 14 to 512 x 512. Arrays whose rows are not
+    contiguous are copied: those that are too large for that take the other road in any layout.
     """
     fewer, more = sorted((problem.channels, problem.filters))
     return (
@@ -303,6 +304,7 @@ def meets_in_pairs(problem: Problem) -> bool:
         and more <= FEW
         and (fewer <= 3 or problem.a * problem.b > 1)
         and problem.width >= 24
+        and problem.bytes <= WORKSPACE // 2
     )
 
 

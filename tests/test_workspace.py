@@ -268,6 +268,31 @@ CASES = {
         "conv2d.conv2d_weight(x, out.shape, x, out=out, groups=16, num_threads=64)",
         0,
     ),
+    "depthwise, channels last, dw": (
+        "x, out = ones(1, 500, 600, 32).transpose(0, 3, 1, 2), ones(32, 1, 5, 5)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out, groups=32)",
+        0,
+    ),
+    "pairs of planes, channels last, dw": (
+        "x, out = ones(1, 1000, 600, 3).transpose(0, 3, 1, 2), ones(3, 3, 5, 5)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out)",
+        0,
+    ),
+    "large pairs of planes, channels last, dw": (
+        "x, out = ones(1, 3000, 2000, 3).transpose(0, 3, 1, 2), ones(3, 3, 5, 5)",
+        "conv2d.conv2d_weight(x, out.shape, x, out=out)",
+        0,
+    ),
+    "filters in the lanes, strided dx": (
+        "out, w, dy = ones(4, 512, 56, 56), ones(512, 512, 3, 3), ones(4, 512, 28, 28)",
+        "conv2d.conv2d_input(out.shape, w, dy, stride=2, padding=1, out=out, num_threads=64)",
+        0,
+    ),
+    "filters in the lanes, patches": (
+        "x, w, out = ones(8, 3, 448, 448), ones(384, 3, 16, 16), ones(8, 384, 28, 28)",
+        "conv2d.conv2d(x, w, stride=16, padding=0, out=out, num_threads=64)",
+        0,
+    ),
     "layer, dx with a mode": (
         "x, w, out = ones(2, 64, 224, 224), ones(64, 64, 3, 3), ones(2, 64, 224, 224)",
         "conv2d.conv2d_input(x.shape, w, x, padding_mode='wrap', out=out)",
