@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,11 +85,13 @@ def _correlate(
     if _has_unit_rows(x) and _has_unit_rows(y):
         _door.planes("forward", x, w, y, b, top, left, mode, planes, threads)
         return
-    for n, c, k in _pieces(x, y):
-        part, bias = np.empty(y[n, k].shape, y.dtype), None if b is None else b[k]
-        seen = np.ascontiguousarray(x[n, c])
-        _door.planes("forward", seen, w[k], part, bias, top, left, mode, planes, threads)
-        y[n, k] = part
+    for n in range(len(x)):
+        for c, k in _pieces(x, y, 1):
+            image = slice(n, n + 1)
+            part, bias = np.empty(y[image, k].shape, y.dtype), None if b is None else b[k]
+            seen = np.ascontiguousarray(x[image, c])
+            _door.planes("forward", seen, w[k], part, bias, top, left, mode, planes, threads)
+            y[image, k] = part
 
 
 def _call(
@@ -120,18 +121,13 @@ def _is_one_row(array: Array) -> bool:
     return array.size > 0 and array.strides[2] == array.shape[3] * array.strides[3]
 
 
-def _pieces(x: Array, y: Array) -> Iterator[tuple[slice, slice, slice]]:
-    """Images, channels of X and those of Y, of a depthwise layer, that are copied at a time."""
+def _pieces(x: Array, y: Array, images: int) -> Iterator[tuple[slice, slice]]:
+    """Channels of X and those of Y, of a depthwise layer, that are copied at a time."""
     multiplier = y.shape[1] // x.shape[1]
     elements = x.shape[2] * x.shape[3] + multiplier * y.shape[2] * y.shape[3]
-    step = max(PIECE // max(elements, 1), 1)
-    for n in range(len(x)):
-        for c in range(0, x.shape[1], step):
-            yield (
-                slice(n, n + 1),
-                slice(c, c + step),
-                slice(c * multiplier, (c + step) * multiplier),
-            )
+    step = max(PIECE // max(images * elements, 1), 1)
+    for c in range(0, x.shape[1], step):
+        yield slice(c, c + step), slice(c * multiplier, (c + step) * multiplier)
 
 
 def _with_unit_rows(array: Array) -> Array:
@@ -314,14 +310,11 @@ def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, resul
                 one = np.broadcast_to(dy[:, k : k + 1], (*x.shape[:2], *dy.shape[2:]))
                 _door.planes("weight", x, dw[k, :, None], one, *where)
     else:
-        multiplier, step = problem.filters // problem.channels, problem.channels
-        if not (_has_unit_rows(x) and _has_unit_rows(dy)):  # what is copied is bounded
-            elements = math.prod(x.shape[2:]) + multiplier * math.prod(dy.shape[2:])
-            step = max(PIECE // (problem.images * elements), 1)
-        for c in range(0, problem.channels, step):
-            to = slice(c * multiplier, (c + step) * multiplier)
-            seen, part = _with_unit_rows(x[:, c : c + step]), _with_unit_rows(dy[:, to])
-            _door.planes("weight", seen, dw[to], part, *where)
+        everything = [(slice(None), slice(None))]
+        in_place = _has_unit_rows(x) and _has_unit_rows(dy)
+        for channels, filters in everything if in_place else _pieces(x, dy, problem.images):
+            seen, part = _with_unit_rows(x[:, channels]), _with_unit_rows(dy[:, filters])
+            _door.planes("weight", seen, dw[filters], part, *where)
     if direct is None:
         result.write((), dw.reshape(result.array.shape))
 
@@ -342,23 +335,15 @@ def _call_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Arr
     rows, columns = problem.y4[2:]
     down, right = problem.stride
     seen = x[:, :, : (rows - 1) * down + 1 : down, : (columns - 1) * right + 1 : right]
-    plan = make_layer_plan(_exchanged_pixels(problem), "weight", threads)
-    where = 1, (1, 1), (1, 1), 0, 0, 0
-    return dy, dw.swapaxes(0, 1), seen, None, where, plan
+    return _call_exchanged(_pixels(problem), seen, dy, 0, 0, threads, dw)
 
 
 @kept
-def _exchanged_pixels(problem: Problem) -> Problem:
-    """What X and dY are in each other's place, of X what is seen."""
+def _pixels(problem: Problem) -> Problem:
+    """The same of what is seen of X."""
     rows, columns = problem.y4[2:]
     return problem._replace(
-        height=rows,
-        width=columns,
-        channels=problem.filters,
-        filters=problem.channels,
-        bottom=0,
-        right=0,
-        stride=(1, 1),
+        height=rows, width=columns, bottom=0, right=0, stride=(1, 1), dilation=(1, 1)
     )
 
 
@@ -375,7 +360,7 @@ def _call_exchanged(
 @kept
 def _exchanged(problem: Problem) -> Problem:
     """What X and dY are in each other's place."""
-    down, right = (problem.a - 1) * problem.dilation[0], (problem.b - 1) * problem.dilation[1]
+    down, right = problem.reach
     return problem._replace(
         height=problem.y4[2],
         width=problem.y4[3],

@@ -311,9 +311,7 @@ def meets_in_pairs(problem: Problem) -> bool:
 @kept
 def suits_exchange(problem: Problem) -> bool:
     """Whether dW is made with channels in the lanes, not filters: these would leave more empty."""
-    down, right = (
-        (taps - 1) * d for taps, d in zip((problem.a, problem.b), problem.dilation, strict=True)
-    )
+    down, right = problem.reach
     return (
         not walks_columns(problem, "weight")
         and problem.groups == 1

@@ -72,10 +72,15 @@ class Problem(Settings):
         return self.filters, self.channels // self.groups, self.a, self.b
 
     @cached_property
+    def reach(self) -> tuple[int, int]:
+        """How many rows and columns lie between the first tap and the last."""
+        return self.dilation[0] * (self.a - 1), self.dilation[1] * (self.b - 1)
+
+    @cached_property
     def y4(self) -> Shape:
         """The shape of Y as of a batch; 0 where X has no elements and the filter no room."""
-        rows = self.top + self.height + self.bottom - self.dilation[0] * (self.a - 1) - 1
-        columns = self.left + self.width + self.right - self.dilation[1] * (self.b - 1) - 1
+        rows = self.top + self.height + self.bottom - self.reach[0] - 1
+        columns = self.left + self.width + self.right - self.reach[1] - 1
         return (
             self.images,
             self.filters,

@@ -34,7 +34,6 @@ cdef extern from "simd.h" nogil:
     vec add_product(vec, vec, vec)
     vec zip_low(vec, vec)
     vec zip_high(vec, vec)
-    vec halves(vec, vec)
     vec even(vec, vec)
     vec odd(vec, vec)
     vec both(vec, vec)

@@ -251,15 +251,8 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     """Where the source is read, and where each tap sees it."""
     cdef Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t i, j, row, column
+    cdef Py_ssize_t i, j, k, row, column
     f.taps = b.rows.taps * b.columns.taps
-    b.source = job.source
-    choose_pitch(job, b)
-    lay_panel(job, b, &f.panel, 0, 0)
-    tap_offsets(job, b, &f.panel, 0, 0, 0, t)
-    f.channel = f.panel.channel
-    row = b.pitch
-    column = 1
     b.seen = NULL
     if reads_in_place(job, f):
         b.seen = job.source + b.u * job.s_row
@@ -268,7 +261,17 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
         column = job.s_column
         for i in range(b.rows.taps):
             for j in range(b.columns.taps):
-                b.x_offset[i * b.columns.taps + j] = b.rows.at[i] * row + b.columns.at[j] * column
+                k = i * b.columns.taps + j
+                b.x_offset[k] = b.rows.at[i] * row + b.columns.at[j] * column
+                b.w_offset[k] = i * job.w_row + j * job.w_column
+    else:
+        b.source = job.source
+        choose_pitch(job, b)
+        lay_panel(job, b, &f.panel, 0, 0)
+        tap_offsets(job, b, &f.panel, 0, 0, 0, t)
+        f.channel = f.panel.channel
+        row = b.pitch
+        column = 1
     f.down = job.rows[0].stride * row
     f.right = job.columns[0].stride * column
     t.once = 1

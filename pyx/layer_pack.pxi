@@ -132,11 +132,6 @@ cdef inline void transpose_square(
         store(to + i * to_pitch, a[i])
 
 
-cdef inline void pack_every_second(real *to, const real *x) noexcept nogil:
-    """A vector of elements; what lies behind the last of them is not read."""
-    store(to, halves(peek(x), peek(x + LANES - 1)))
-
-
 cdef inline void pack_row(
     real *to, const real *row, Py_ssize_t element, const Run *run, Py_ssize_t room
 ) noexcept nogil:
@@ -162,8 +157,8 @@ cdef inline void pack_row(
             copy_some(to, x, <int> length)
         elif step == 2 and length >= LANES > 1:
             for k in range(length // LANES):
-                pack_every_second(to + k * LANES, x + 2 * k * LANES)
-            pack_every_second(to + length - LANES, x + 2 * (length - LANES))
+                store(to + k * LANES, load_apart(x + 2 * k * LANES, LANES))
+            store(to + length - LANES, load_apart(x + 2 * (length - LANES), LANES))
         elif step == 2 and length < LANES:
             gather_some(to, x, <int> length)
         else:

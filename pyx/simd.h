@@ -287,6 +287,8 @@ static inline vec load_apart(const real *p, int n)
 {
     int last = 2 * n - 1;
     vec high = {0};
+    if (n == LANE_COUNT)
+        return halves(*(const vec *)p, *(const vec *)(p + n - 1));
     if (last > LANE_COUNT)
         high = load_some(p + LANE_COUNT, last - LANE_COUNT);
     return even(load_some(p, last), high);
