@@ -121,31 +121,33 @@ def conv2d(
     >>> y.shape, y[0, :, 5, 5]
     ((2, 8, 16, 16), array([27., 28., 29., 30., 31., 32., 33., 34.], dtype=float32))
     """
-    if b is None and _plain(
-        stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads
-    ):
-        y: Array | None = _door.forward_same(x, w)
+    if b is None and _plain(stride, padding, dilation, groups, padding_mode, algorithm, out):
+        y: Array | None = _door.forward_same(x, w, num_threads)
         if y is not None:
             return y
+    settings = stride, padding, dilation, groups, padding_mode, algorithm
+    call = "conv2d", (x, w, b), settings, num_threads
+    known = _door.again(call, None if out is None else (out,))
+    if known is not None:
+        return known[0]
     x, w = operand("x", x), operand("w", w)
     dtype, bias = _type_with_bias(x, w, b)
-    problem = find_problem(
-        ("x", x.shape), ("w", w.shape), dtype, stride, padding, dilation, groups,
-        padding_mode, algorithm,
-    )  # fmt: skip
+    problem = find_problem(("x", x.shape), ("w", w.shape), dtype, *settings)
     if out is not None:
         check_out(out, problem.y_shape, dtype)
     if bias is not None:
-        bias = _as_bias(bias, problem.filters, problem, dtype)
+        bias = apart(_as_bias(bias, problem.filters, problem, dtype), out)
     threads = _threads(num_threads)
     plane = _is_planar(problem, "forward", x)
     x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
     w = readable(apart(w, out), dtype, strided=True, plane=plane)
     result = Result(problem.y_shape, dtype, out, not plane, plane)
     if plane:
-        planar.forward(problem, x, w, bias, make_plan(problem, "forward", threads), result)
+        plan = make_plan(problem, "forward", threads)
+        made = planar.forward(problem, x, w, bias, plan, result)
     else:
-        layer.forward(problem, x, w, bias, threads, result)
+        made = layer.forward(problem, x, w, bias, threads, result)
+    _door.keep(call, made, (result.array,))
     return result.array
 
 
@@ -201,17 +203,21 @@ def conv2d_input(
     >>> conv2d.conv2d_input((1, 1, 1, 5), w, dy, stride=2, padding="valid")
     array([[[[ 1, 10,  2, 20,  0]]]])
     """
-    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
-        dx: Array | None = _door.input_same(input_shape, w, dy)
+    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out):
+        dx: Array | None = _door.input_same(input_shape, w, dy, num_threads)
         if dx is not None:
             return dx
+    settings = stride, padding, dilation, groups, padding_mode, algorithm
+    call = "conv2d_input", (dy, w), (input_shape, *settings), num_threads
+    known = _door.again(call, None if out is None else (out,))
+    if known is not None:
+        return known[0]
     w, dy = operand("w", w), operand("dy", dy)
     x_shape = "input_shape", parse_shape("input_shape", input_shape)
-    problem = find_problem(
-        x_shape, ("w", w.shape), np.result_type(dy, w), stride, padding, dilation, groups,
-        padding_mode, algorithm,
-    )  # fmt: skip
-    return _input_gradient(problem, w, dy, out, num_threads)
+    problem = find_problem(x_shape, ("w", w.shape), np.result_type(dy, w), *settings)
+    result, made = _input_gradient(problem, w, dy, out, num_threads)
+    _door.keep(call, made, (result,))
+    return result
 
 
 def conv2d_weight(
@@ -266,17 +272,21 @@ def conv2d_weight(
     >>> conv2d.conv2d_weight(x, (1, 1, 1, 2), dy, padding="valid")
     array([[[[521, 632]]]])
     """
-    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
-        dw: Array | None = _door.weight_same(x, weight_shape, dy)
+    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out):
+        dw: Array | None = _door.weight_same(x, weight_shape, dy, num_threads)
         if dw is not None:
             return dw
+    settings = stride, padding, dilation, groups, padding_mode, algorithm
+    call = "conv2d_weight", (x, dy), (weight_shape, *settings), num_threads
+    known = _door.again(call, None if out is None else (out,))
+    if known is not None:
+        return known[0]
     x, dy = operand("x", x), operand("dy", dy)
     w_shape = "weight_shape", parse_shape("weight_shape", weight_shape)
-    problem = find_problem(
-        ("x", x.shape), w_shape, np.result_type(x, dy), stride, padding, dilation, groups,
-        padding_mode, algorithm,
-    )  # fmt: skip
-    return _weight_gradient(problem, x, dy, out, num_threads)
+    problem = find_problem(("x", x.shape), w_shape, np.result_type(x, dy), *settings)
+    result, made = _weight_gradient(problem, x, dy, out, num_threads)
+    _door.keep(call, made, (result,))
+    return result
 
 
 def conv2d_backward(
@@ -341,15 +351,17 @@ def conv2d_backward(
     """
     dy, x, w = operand("dy", dy), operand("x", x), operand("w", w)
     needed = _parse_need(need)
-    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out, num_threads):
-        gradients = _plain_gradients(dy, x, w, needed)
+    if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out):
+        gradients = _plain_gradients(dy, x, w, needed, num_threads)
         if gradients is not None:
             return gradients
+    settings = stride, padding, dilation, groups, padding_mode, algorithm
+    call = "conv2d_backward", (dy, x, w), (needed, *settings), num_threads
+    known = _door.again(call, out)
+    if known is not None:
+        return Gradients(*known)
     types = np.result_type(dy, w), np.result_type(x, dy), dy.dtype.newbyteorder("=")
-    problem = find_problem(
-        ("x", x.shape), ("w", w.shape), types[0], stride, padding, dilation, groups,
-        padding_mode, algorithm,
-    )  # fmt: skip
+    problem = find_problem(("x", x.shape), ("w", w.shape), types[0], *settings)
     check_dy(dy, problem)
     _threads(num_threads)  # checked before anything is written
     outs = _parse_outs(out, needed)
@@ -364,12 +376,14 @@ def conv2d_backward(
         plane = problem.plane
         dy, x, w = (readable(a, types[0], strided=True, plane=plane) for a in (dy, x, w))
         if not problem.plane:
-            return _layer_gradients(problem, x, w, dy, needed, outs, num_threads)
+            gradients, made = _layer_gradients(problem, x, w, dy, needed, outs, num_threads)
+            _door.keep(call, made, tuple(gradients))
+            return gradients
     dx = dw = db = None
     if "dx" in needed:
-        dx = _input_gradient(problem, w, dy, outs[0], num_threads)
+        dx, _ = _input_gradient(problem, w, dy, outs[0], num_threads)
     if "dw" in needed:
-        dw = _weight_gradient(problem.of_type(types[1]), x, dy, outs[1], num_threads)
+        dw, _ = _weight_gradient(problem.of_type(types[1]), x, dy, outs[1], num_threads)
     if "db" in needed:
         db = _bias_gradient(problem.of_type(types[2]), dy, outs[2], num_threads)
     return Gradients(dx, dw, db)
@@ -436,29 +450,36 @@ def conv_transpose2d(
     >>> conv2d.conv_transpose2d(x, w, stride=2, padding=1).shape
     (2, 3, 32, 32)
     """
+    settings = stride, padding, output_padding, dilation, groups, algorithm
+    call = "conv_transpose2d", (x, w, b), settings, num_threads
+    known = _door.again(call, None if out is None else (out,))
+    if known is not None:
+        return known[0]
     x, w = operand("x", x), operand("w", w)
     dtype, bias = _type_with_bias(x, w, b)
-    problem = make_transposed(
-        x.shape, w.shape, dtype, stride, padding, output_padding, dilation, groups, algorithm
-    )
+    problem = make_transposed(x.shape, w.shape, dtype, *settings)
     if bias is not None:
-        bias = _as_bias(bias, problem.channels, problem, dtype)
-    return _deliver_input(problem, w, x, bias, out, num_threads)
+        bias = apart(_as_bias(bias, problem.channels, problem, dtype), out)
+    result, made = _deliver_input(problem, w, x, bias, out, num_threads)
+    _door.keep(call, made, (result,))
+    return result
 
 
-def _plain_gradients(dy: Array, x: Array, w: Array, needed: tuple[str, ...]) -> Gradients | None:
+def _plain_gradients(
+    dy: Array, x: Array, w: Array, needed: tuple[str, ...], num_threads: int | None
+) -> Gradients | None:
     """The gradients of two planes of one type, with all settings at their defaults, else None."""
-    if not x.dtype == w.dtype == dy.dtype or x.shape != dy.shape:
+    if not needed or not x.dtype == w.dtype == dy.dtype or x.shape != dy.shape:
         return None
     dx = dw = db = None
     if "dx" in needed:
-        dx = _door.input_same(x.shape, w, dy)
+        dx = _door.input_same(x.shape, w, dy, num_threads)
         if dx is None:  # before dw is made in vain
             return None
     if "dw" in needed:
-        dw = _door.weight_same(x, w.shape, dy)
+        dw = _door.weight_same(x, w.shape, dy, num_threads)
     if "db" in needed:
-        db = _door.bias_same(w.shape, dy)
+        db = _door.bias_same(w.shape, dy, num_threads)
     if (dw is None and "dw" in needed) or (db is None and "db" in needed):
         return None
     return Gradients(dx, dw, db)
@@ -481,7 +502,7 @@ def _layer_gradients(
     needed: tuple[str, ...],
     outs: Sequence[Array | None],
     num_threads: int | None,
-) -> Gradients:
+) -> tuple[Gradients, layer.Made]:
     """The gradients of a layer from arrays as kernels read them, apart from all results."""
     dtype = np.dtype(problem.dtype)
     shapes = problem.x_shape, problem.w_shape, problem.b_shape
@@ -489,13 +510,13 @@ def _layer_gradients(
         Result(shape, dtype, out, strided=True) if name in needed else None
         for name, shape, out in zip(Gradients._fields, shapes, outs, strict=True)
     ]
-    layer.gradients(problem, x, w, dy, _threads(num_threads), *results)
-    return Gradients(*(None if result is None else result.array for result in results))
+    made = layer.gradients(problem, x, w, dy, _threads(num_threads), *results)
+    return Gradients(*(None if result is None else result.array for result in results)), made
 
 
 def _input_gradient(
     problem: Problem, w: Array, dy: Array, out: Array | None, num_threads: int | None
-) -> Array:
+) -> tuple[Array, layer.Made]:
     check_dy(dy, problem)
     return _deliver_input(problem, w, dy, None, out, num_threads)
 
@@ -507,8 +528,8 @@ def _deliver_input(
     bias: Array | None,
     out: Array | None,
     num_threads: int | None,
-) -> Array:
-    """What a checked dY gives to X, on top of a bias or of None."""
+) -> tuple[Array, layer.Made]:
+    """What a checked dY gives to X, on top of a bias or of None, and the call that made it."""
     dtype, plane = np.dtype(problem.dtype), _is_planar(problem, "input", dy)
     if out is not None:
         check_out(out, problem.x_shape, dtype)
@@ -517,15 +538,16 @@ def _deliver_input(
     dy = readable(apart(dy, out), dtype, not plane, narrow=plane, plane=plane)
     result = Result(problem.x_shape, dtype, out, not plane, plane)
     if plane:
-        planar.input_gradient(problem, w, dy, bias, make_plan(problem, "input", threads), result)
+        plan = make_plan(problem, "input", threads)
+        made = planar.input_gradient(problem, w, dy, bias, plan, result)
     else:
-        layer.input_gradient(problem, w, dy, bias, threads, result)
-    return result.array
+        made = layer.input_gradient(problem, w, dy, bias, threads, result)
+    return result.array, made
 
 
 def _weight_gradient(
     problem: Problem, x: Array, dy: Array, out: Array | None, num_threads: int | None
-) -> Array:
+) -> tuple[Array, layer.Made]:
     dtype, plane = np.dtype(problem.dtype), problem.plane
     check_dy(dy, problem)
     if out is not None:
@@ -534,10 +556,11 @@ def _weight_gradient(
     x, dy = (readable(apart(array, out), dtype, not plane, plane=plane) for array in (x, dy))
     result = Result(problem.w_shape, dtype, out, not plane, plane)
     if plane:
-        planar.weight_gradient(problem, x, dy, make_plan(problem, "weight", threads), result)
+        plan = make_plan(problem, "weight", threads)
+        made = planar.weight_gradient(problem, x, dy, plan, result)
     else:
-        layer.weight_gradient(problem, x, dy, threads, result)
-    return result.array
+        made = layer.weight_gradient(problem, x, dy, threads, result)
+    return result.array, made
 
 
 def _bias_gradient(
@@ -562,16 +585,14 @@ def _plain(
     padding_mode: str,
     algorithm: str,
     out: object,
-    num_threads: int | None,
 ) -> bool:
-    """Whether nothing but the arrays was given.
+    """Whether nothing but the arrays, and maybe a number of threads, was given.
 
     By identity, which is what a call of a microsecond has time for: other ways of saying the same
     take the general road.
     """
     return (
         out is None
-        and num_threads is None
         and stride is ONE
         and padding is SAME
         and dilation is ONE
@@ -605,8 +626,7 @@ def _as_bias(bias: Array, filters: int, problem: Problem, dtype: np.dtype[Any]) 
         limits = np.iinfo(dtype)
         if not limits.min <= int(bias.min()) <= int(bias.max()) <= limits.max:
             raise ValueError(f"b is {bias}, too large for {dtype}, the type of x and w")
-    bias = bias.reshape(filters)
-    return readable(bias, dtype, strided=True, plane=problem.plane).copy()
+    return readable(bias.reshape(filters), dtype, strided=True, plane=problem.plane)
 
 
 def _parse_need(need: str | Sequence[str]) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def _is_direct(plane: Array, strided: bool = False) -> bool:
         return flags.aligned
     size = plane.itemsize
     return all(stride % size == 0 for stride in plane.strides) and (
-        strided or plane.strides[1] == size or plane.shape[1] <= 1
+        strided or plane.strides[-1] == size or plane.shape[-1] <= 1
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,20 +24,21 @@ from .problem import PADDING_MODES, Array, Problem
 
 Slices = tuple[slice, ...]
 Call = tuple[Any, ...]  # what `_door.layer` takes
+# The one call of the kernels that was all there was to do, else None.
+Made: TypeAlias = "_door.Call | None"
 PIECE = 1 << 21  # elements that are copied at a time where rows are not contiguous
 
 
 def forward(
     problem: Problem, x: Array, w: Array, b: Array | None, threads: int, result: Result
-) -> None:
+) -> Made:
     """Y from X and W."""
     if result.array.size == 0:
-        return
+        return None
     x, w, top, left = _batch(x), _batch(w), problem.top, problem.left
     if result.direct is not None:
         target = _batch(result.direct)
-        _correlate(problem, "forward", x, w, target, b, problem.groups, top, left, threads)
-        return
+        return _correlate(problem, "forward", x, w, target, b, problem.groups, top, left, threads)
     for block in result.blocks():
         part = np.empty([s.stop - s.start for s in block], x.dtype)
         n, k, i, j = _slices(block)
@@ -55,6 +56,7 @@ def forward(
                 threads,
             )
         result.write(block, part)
+    return None
 
 
 def _correlate(
@@ -68,23 +70,20 @@ def _correlate(
     top: int,
     left: int,
     threads: int,
-) -> None:
+) -> Made:
     """Y from X and W ("forward"), or X from W and Y ("input"), of some images and channels."""
     mode = PADDING_MODES[problem.mode] if direction == "forward" else 0
     if not is_depthwise(problem, direction):
         call = _call(problem, direction, x, w, y, b, (groups, top, left, mode), threads)
         if direction == "forward":
-            _door.layer(*call)
-        else:
-            _door.layer_gradients(call, None, None)
-        return
+            return _door.layer(*call)
+        return _door.layer_gradients(call, None, None)
     if direction == "input":  # dX is Y of the reversed filters
         w, top, left = w[:, :, ::-1, ::-1], problem.a - 1 - top, problem.b - 1 - left
         x, y = y, x
     planes, threads = plan_of_planes(problem, direction, threads)
     if _has_unit_rows(x) and _has_unit_rows(y):
-        _door.planes("forward", x, w, y, b, top, left, mode, planes, threads)
-        return
+        return _door.planes("forward", x, w, y, b, top, left, mode, planes, threads)
     for n in range(len(x)):
         for c, k in _pieces(x, y, 1):
             image = slice(n, n + 1)
@@ -92,6 +91,7 @@ def _correlate(
             seen = np.ascontiguousarray(x[image, c])
             _door.planes("forward", seen, w[k], part, bias, top, left, mode, planes, threads)
             y[image, k] = part
+    return None
 
 
 def _call(
@@ -149,7 +149,7 @@ def gradients(
     dx: Result | None,
     dw: Result | None,
     db: Result | None,
-) -> None:
+) -> Made:
     """dX, dW and db, those that are not None, in one call of the kernels where they can."""
     calls: list[Call | None] = [None, None, None]
     if dx is not None:
@@ -161,11 +161,12 @@ def gradients(
         if calls[1] is None:
             weight_gradient(problem, x, dy, threads, dw)
     if db is not None:
-        calls[2] = _bias_call(problem, dy, threads)
-    if any(calls):
-        _door.layer_gradients(*calls)
+        calls[2] = _bias_call(problem, dy, threads, db)
+    made = _door.layer_gradients(*calls) if any(calls) else None
     if db is not None and calls[2] is not None:
         _deliver_bias(calls[2], db)
+    wanted = [result is not None for result in (dx, dw, db)]
+    return made if [call is not None for call in calls] == wanted else None
 
 
 def _input_call(problem: Problem, w: Array, dy: Array, threads: int, result: Result) -> Call | None:
@@ -184,15 +185,14 @@ def _input_call(problem: Problem, w: Array, dy: Array, threads: int, result: Res
 
 def input_gradient(
     problem: Problem, w: Array, dy: Array, b: Array | None, threads: int, result: Result
-) -> None:
+) -> Made:
     """dX from dY and W, on top of a bias or of None."""
     if result.array.size == 0:
-        return
+        return None
     w, dy = _batch(w), _batch(dy)
     if result.direct is not None and problem.mode == "zeros":
         target, top, left = _batch(result.direct), problem.top, problem.left
-        _correlate(problem, "input", target, w, dy, b, problem.groups, top, left, threads)
-        return
+        return _correlate(problem, "input", target, w, dy, b, problem.groups, top, left, threads)
     for block in result.blocks():
         n, c, i, j = _slices(block)
         shape = n.stop - n.start, c.stop - c.start
@@ -208,6 +208,7 @@ def input_gradient(
                     _input_part(problem, part, w, dy[n], c, (r.start, s.start), b, threads)
                     fold(part, to_rows, to_columns, total)
         result.write(block, total.reshape([s.stop - s.start for s in block]))
+    return None
 
 
 def _input_part(
@@ -265,19 +266,17 @@ def _call_of_taps(
     return x, dw, dy, None, where, make_layer_plan(problem, "weight", threads)
 
 
-def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> None:
+def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> Made:
     """dW from X and dY."""
     if x.size == 0 or dy.size == 0:
         result.array[...] = 0
-        return
+        return None
     call = _weight_call(problem, x, dy, threads, result)
     if call is not None:
-        _door.layer_gradients(None, call, None)
-        return
+        return _door.layer_gradients(None, call, None)
     x, dy = _batch(x), _batch(dy)
     if is_depthwise(problem, "weight") or meets_in_pairs(problem):
-        _weight_of_planes(problem, x, dy, threads, result)
-        return
+        return _weight_of_planes(problem, x, dy, threads, result)
     for block in result.blocks():
         part = np.empty([s.stop - s.start for s in block], result.kernel)
         k, c, p, q = _slices(block)
@@ -292,14 +291,16 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, threads: int, result:
             )
             _door.layer_gradients(None, call, None)
         result.write(block, part)
+    return None
 
 
-def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> None:
+def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, result: Result) -> Made:
     """dW of a depthwise layer, or of one whose planes meet in pairs."""
     plan, threads = plan_of_planes(problem, "weight", threads)
     direct = result.direct
     dw = np.empty(problem.w4, x.dtype) if direct is None else _batch(direct)
     where = None, problem.top, problem.left, PADDING_MODES[problem.mode], plan, threads
+    made = None
     if meets_in_pairs(problem):
         x, dy = _with_unit_rows(x), _with_unit_rows(dy)
         if problem.channels < problem.filters:
@@ -314,9 +315,11 @@ def _weight_of_planes(problem: Problem, x: Array, dy: Array, threads: int, resul
         in_place = _has_unit_rows(x) and _has_unit_rows(dy)
         for channels, filters in everything if in_place else _pieces(x, dy, problem.images):
             seen, part = _with_unit_rows(x[:, channels]), _with_unit_rows(dy[:, filters])
-            _door.planes("weight", seen, dw[filters], part, *where)
+            made = _door.planes("weight", seen, dw[filters], part, *where)
+        made = made if in_place else None
     if direct is None:
         result.write((), dw.reshape(result.array.shape))
+    return made
 
 
 def _is_matrix_product(problem: Problem) -> bool:
@@ -375,20 +378,26 @@ def _exchanged(problem: Problem) -> Problem:
 
 def bias_gradient(problem: Problem, dy: Array, threads: int, result: Result) -> None:
     """db from dY."""
-    call = _bias_call(problem, dy, threads)
+    call = _bias_call(problem, dy, threads, result)
     _door.layer_gradients(None, None, call)
     _deliver_bias(call, result)
 
 
-def _bias_call(problem: Problem, dy: Array, threads: int) -> Call:
+def _bias_call(problem: Problem, dy: Array, threads: int, result: Result) -> Call:
     """What the kernels are called with for db."""
     plan = make_layer_plan(problem, "weight", threads)
-    total = np.zeros((problem.filters, 1, 1, 1), dy.dtype)
+    total = result.direct
+    if total is None or not total.flags.c_contiguous:
+        total = np.empty(problem.b_shape, dy.dtype)
+    total = total.reshape(problem.filters, 1, 1, 1)
+    if dy.size == 0:
+        total[...] = 0
     return _batch(dy), total, _batch(dy), None, (1, (1, 1), (1, 1), 0, 0, 0), plan
 
 
 def _deliver_bias(call: Call, result: Result) -> None:
-    result.write((), call[1].reshape(result.array.shape))
+    if not np.may_share_memory(call[1], result.array):
+        result.write((), call[1].reshape(result.array.shape))
 
 
 def _batch(array: Array) -> Array:

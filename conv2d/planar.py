@@ -12,18 +12,21 @@ from .arrays import Result
 from .plan import MAX_FILTER, SEPARABLE_COLUMNS, Plan
 from .problem import PADDING_MODES, Array, Problem
 
+# The one call of the kernels that was all there was to do, else None.
+Made: TypeAlias = "_door.Call | None"
+
 
 def forward(
     problem: Problem, x: Array, w: Array, b: Array | None, plan: Plan, result: Result
-) -> None:
+) -> Made:
     """Y from X and W."""
     mode = PADDING_MODES[problem.mode]
-    _correlate(x, w, b, problem.top, problem.left, mode, plan, result)
+    return _correlate(x, w, b, problem.top, problem.left, mode, plan, result)
 
 
 def input_gradient(
     problem: Problem, w: Array, dy: Array, b: Array | None, plan: Plan, result: Result
-) -> None:
+) -> Made:
     """dX from dY and W: Y of the reversed filter, and what padding took from X given back to it.
 
     It is on top of a bias or of None; where padding gives back there is none.
@@ -31,8 +34,7 @@ def input_gradient(
     flipped = w[::-1, ::-1]
     top, left = problem.a - 1 - problem.top, problem.b - 1 - problem.left
     if problem.mode == "zeros":
-        _correlate(dy, flipped, b, top, left, 0, plan, result)
-        return
+        return _correlate(dy, flipped, b, top, left, 0, plan, result)
     for i, j in result.blocks():
         total = np.zeros((i.stop - i.start, j.stop - j.start), w.dtype)
         for r, to_rows in sources(problem.top, problem.height, problem.bottom, problem.mode, i):
@@ -43,21 +45,24 @@ def input_gradient(
                 _correlate(dy, flipped, None, top - r.start, left - c.start, 0, plan, part)
                 fold(part.array, to_rows, to_columns, total)
         result.write((i, j), total)
+    return None
 
 
-def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: Result) -> None:
+def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: Result) -> Made:
     """dW from X and dY."""
     if x.size == 0 or dy.size == 0:
         result.array[...] = 0
-        return
+        return None
     mode = PADDING_MODES[problem.mode]
-    for p, q in _filter_blocks(problem.a, problem.b):
+    blocks = list(_filter_blocks(problem.a, problem.b))
+    for p, q in blocks:
         shape = p.stop - p.start, q.stop - q.start
         direct = result.direct
         block = np.empty(shape, result.kernel) if direct is None else direct[p, q]
-        _door.weight(x, block, dy, problem.top - p.start, problem.left - q.start, mode, plan)
+        made = _door.weight(x, block, dy, problem.top - p.start, problem.left - q.start, mode, plan)
         if direct is None:
             result.write((p, q), block)
+    return made if len(blocks) == 1 else None
 
 
 def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
@@ -70,16 +75,15 @@ def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
 
 def _correlate(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
-) -> None:
+) -> Made:
     """X, maybe of a narrower type, with W of any size, by what the plan says and W allows."""
     if result.array.size == 0:
-        return
+        return None
     if x.dtype != w.dtype and w.dtype.kind == "f" and not np.isfinite(w).all():
         x = x.astype(w.dtype, order="C")  # such filters take a road of their own
     first, _, other = plan.algorithm.partition(" or ")
     if first == "direct":
-        _correlate_directly(x, w, b, top, left, mode, plan, result)
-        return
+        return _correlate_directly(x, w, b, top, left, mode, plan, result)
 
     def direct(x: Array, w: Array, b: Array | None, top: int, left: int, result: Result) -> None:
         _correlate_directly(x, w, b, top, left, mode, plan, result)
@@ -88,7 +92,7 @@ def _correlate(
         parts = separable.factors(w)
         if parts is not None:
             separable.correlate(x, w, parts, b, top, left, result, direct)
-            return
+            return None
         if not other:
             raise ValueError(
                 f"algorithm is 'separable', but w {w.shape} is not a column times a row"
@@ -99,16 +103,16 @@ def _correlate(
         fft.correlate(x, w, b, top, left, mode, plan.threads, result, direct)
     else:
         direct(x, w, b, top, left, result)
+    return None
 
 
 def _correlate_directly(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
-) -> None:
+) -> Made:
     """X, maybe of a narrower type, with W of any size, in blocks where need be."""
     taps = list(_filter_blocks(*w.shape))
     if result.direct is not None and len(taps) == 1:
-        _door.correlate(x, w, result.direct, b, top, left, mode, plan)
-        return
+        return _door.correlate(x, w, result.direct, b, top, left, mode, plan)
     for i, j in result.blocks():
         shape = i.stop - i.start, j.stop - j.start
         total = np.empty(shape, w.dtype)
@@ -121,6 +125,7 @@ def _correlate_directly(
                 with np.errstate(all="ignore"):
                     total += block
         result.write((i, j), total)
+    return None
 
 
 def _filter_blocks(a: int, b: int) -> Iterator[tuple[slice, slice]]:

@@ -73,6 +73,7 @@ def connect(
     fft_kernel = <FFT> PyCapsule_GetPointer(fft, "conv2d.fft")
     small_flops = flops
     small_rows = rows
+    kept_calls.clear()
     walked = elements
     planner = plan
 
@@ -144,8 +145,15 @@ cdef int run(Work work, void *sizes, Py_ssize_t *threads, double flops) except -
     return 0
 
 
+cdef inline double flops_of_plane(const Plane *p) noexcept nogil:
+    return 2.0 * p.oh * p.ow * p.a * p.b
+
+
 cdef int run_plane(Kernel kernel, Plane *p) except -1:
-    return run(<Work> kernel, p, &p.threads, 2.0 * p.oh * p.ow * p.a * p.b)
+    return run(<Work> kernel, p, &p.threads, flops_of_plane(p))
+
+
+include "calls.pxi"
 
 
 # ---------------------------------------------------------------- the general road
@@ -226,15 +234,17 @@ def correlate(
 
     X may have a narrower type than W and Y.
     """
-    cdef Plane p
-    lay(&p, x, w, y, top, left)
+    cdef Call call = Call()
+    cdef Plane *p = &call.task.planes.plane
+    lay(p, x, w, y, top, left)
     if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(w):
         p.x_kind = kind_of(x)
     p.mode = mode
     _, p.band, p.strip, p.threads = plan
     if bias is not None:
         p.bias = cnp.PyArray_DATA(bias)
-    run_plane(tables[element_of(w)].correlate, &p)
+    call.run(CORRELATE, element_of(w), flops_of_plane(p))
+    return call
 
 
 def fft(
@@ -272,11 +282,13 @@ def weight(
     cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left, int mode, plan
 ):
     """W (up to MAX_FILTER a side, any strides) from X and Y: the gradient of the filter."""
-    cdef Plane p
-    lay(&p, x, w, y, top, left)
+    cdef Call call = Call()
+    cdef Plane *p = &call.task.planes.plane
+    lay(p, x, w, y, top, left)
     p.mode = mode
     _, p.band, p.strip, p.threads = plan
-    run_plane(tables[element_of(x)].weight, &p)
+    call.run(WEIGHT, element_of(x), flops_of_plane(p))
+    return call
 
 
 def add_up(cnp.ndarray y, cnp.ndarray total, plan):
@@ -316,9 +328,9 @@ def planes(
     Py_ssize_t top, Py_ssize_t left, int mode, plan, Py_ssize_t threads
 ):
     """Y, or W, of a depthwise layer at stride 1, all of rank 4, rows of X and Y contiguous."""
-    cdef PlaneSet s
+    cdef Call call = Call()
+    cdef PlaneSet *s = &call.task.planes
     cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
-    cdef const Kernels *table = tables[element_of(x)]
     lay(&s.plane, x[0, 0], w[0, 0], y[0, 0], top, left)
     s.plane.mode = mode
     _, s.plane.band, s.plane.strip, _ = plan
@@ -335,10 +347,11 @@ def planes(
     s.y_image = cnp.PyArray_STRIDE(y, 0) // size
     s.y_channel = cnp.PyArray_STRIDE(y, 1) // size
     s.threads = threads
-    run(
-        <Work> (table.correlate_set if direction == "forward" else table.weight_set), &s,
-        &s.threads, 2.0 * y.size * s.plane.a * s.plane.b,
+    call.run(
+        CORRELATE_SET if direction == "forward" else WEIGHT_SET, element_of(x),
+        2.0 * y.size * s.plane.a * s.plane.b,
     )
+    return call
 
 
 cdef void lay_layer(
@@ -411,27 +424,11 @@ def layer(
 
     problem: groups, strides, dilations, padding above and on the left, padding mode.
     """
-    cdef Layer p
-    lay_layer(&p, x, w, y, bias, problem, plan)
-    run(<Work> layer_tables[element_of(x)].forward, &p, &p.threads, flops_of(&p))
-
-
-cdef struct Gradients:
-    Backward kernel
-    Layer layers[3]
-    bint wanted[3]
-    Py_ssize_t threads
-
-
-cdef int run_gradients(Gradients *g) noexcept nogil:
-    cdef int i
-    cdef const Layer *layers[3]
-    for i in range(3):
-        layers[i] = NULL
-        if g.wanted[i]:
-            layers[i] = &g.layers[i]
-            g.layers[i].threads = min(g.layers[i].threads, g.threads)
-    return g.kernel(layers[0], layers[1], layers[2])
+    cdef Call call = Call()
+    cdef Layer *p = &call.task.gradients.layers[0]
+    lay_layer(p, x, w, y, bias, problem, plan)
+    call.run(LAYER, element_of(x), flops_of(p))
+    return call
 
 
 def layer_gradients(dx, dw, db):
@@ -439,20 +436,48 @@ def layer_gradients(dx, dw, db):
 
     Each is None or what `layer` takes, all of one type.
     """
-    cdef Gradients g
+    cdef Call made = Call()
+    cdef Gradients *g = &made.task.gradients
     cdef double flops = 0
-    cdef int i
+    cdef int i, element = -1
     g.threads = 1
-    for i in range(3):
+    for i in range(<int> PARTS):
         call = (dx, dw, db)[i]
         g.wanted[i] = call is not None
         if g.wanted[i]:
             x, w, y, bias, problem, plan = call
             lay_layer(&g.layers[i], x, w, y, bias, problem, plan)
-            g.kernel = layer_tables[element_of(x)].backward
+            element = element_of(x)
             g.threads = max(g.threads, g.layers[i].threads)
             flops += flops_of(&g.layers[i])
-    run(<Work> run_gradients, &g, &g.threads, flops)
+    made.run(GRADIENTS, element, flops)
+    return made
+
+
+cdef enum:
+    PAGE = 4096
+    PLACED = 1 << 15  # bytes from which a plane is worth placing
+
+
+cdef cnp.ndarray new_array(int rank, cnp.npy_intp *sizes, int kind, cnp.ndarray x):
+    """A new array of x's type, which if it is a large plane lies half a page away from x.
+
+    Where they lie alike in their pages, loads of x wait for stores that only seem to overlap them.
+    """
+    cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(x), count
+    cdef cnp.ndarray memory, y
+    cdef size_t start, wanted
+    if rank != 2 or sizes[0] * sizes[1] * size < PLACED:
+        return cnp.PyArray_EMPTY(rank, sizes, kind, 0)
+    count = sizes[0] * sizes[1] + PAGE // size
+    memory = cnp.PyArray_EMPTY(1, &count, kind, 0)
+    start = <size_t> cnp.PyArray_DATA(memory)
+    wanted = (<size_t> cnp.PyArray_DATA(x) + PAGE // 2 + 32) // 64 * 64
+    y = cnp.PyArray_SimpleNewFromData(
+        2, sizes, kind, <void *> (start + (wanted - start) % PAGE)
+    )
+    cnp.set_array_base(y, memory)
+    return y
 
 
 # ---------------------------------------------------------------- the fast road
@@ -460,19 +485,8 @@ def layer_gradients(dx, dw, db):
 
 cdef inline int plain_kind(object array) noexcept:
     """The type number of a C-contiguous, aligned, native float plane that is not empty; else -1."""
-    cdef int kind
-    if not cnp.PyArray_CheckExact(array):
-        return -1
-    kind = cnp.PyArray_TYPE(<cnp.ndarray> array)
-    if (
-        (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
-        and cnp.PyArray_NDIM(<cnp.ndarray> array) == 2
-        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
-        and cnp.PyArray_DIM(<cnp.ndarray> array, 0) > 0
-        and cnp.PyArray_DIM(<cnp.ndarray> array, 1) > 0
-    ):
-        return kind
-    return -1
+    cdef int kind = dense_kind(array)
+    return -1 if kind < 0 or cnp.PyArray_NDIM(<cnp.ndarray> array) != 2 else kind
 
 
 cdef bint is_shape(object shape, cnp.npy_intp *sizes):
@@ -489,7 +503,7 @@ cdef bint is_shape(object shape, cnp.npy_intp *sizes):
     return True
 
 
-cdef bint plan_same(Plane *p, int kind, str direction) except -1:
+cdef bint plan_same(Plane *p, int kind, str direction, int threads) except -1:
     """Everything at once and serially where that is little, else what the planner says.
 
     False where that is no direct sum.
@@ -498,13 +512,13 @@ cdef bint plan_same(Plane *p, int kind, str direction) except -1:
     if p.oh > small_rows or 2.0 * p.oh * p.ow * p.a * p.b >= small_flops:
         algorithm, p.band, p.strip, p.threads = planner(
             p.oh, p.ow, p.a, p.b, "float32" if kind == cnp.NPY_FLOAT32 else "float64", direction,
-            default_threads(),
+            threads,
         )
         return algorithm == "direct"
     return True
 
 
-cdef bint walk_same(Plane *p, int kind, bint reverse) except -1:
+cdef bint walk_same(Plane *p, int kind, bint reverse, int threads) except -1:
     """Y from X, or dX from dY, which are here in each other's place, by the kernels of layers.
 
     False where these are not to be used.
@@ -520,7 +534,7 @@ cdef bint walk_same(Plane *p, int kind, bint reverse) except -1:
     if p.oh > small_rows or 18.0 * p.oh * p.ow >= small_flops:
         algorithm, layer.band, layer.strip, layer.threads = planner(
             p.oh, p.ow, 3, 3, "float32" if kind == cnp.NPY_FLOAT32 else "float64",
-            "input" if reverse else "forward", default_threads(),
+            "input" if reverse else "forward", threads,
         )
         if algorithm != "columns":
             return False
@@ -558,47 +572,21 @@ cdef void lay_side(Axis *axis, Py_ssize_t size) noexcept:
     axis.stride = axis.dilation = axis.before = 1
 
 
-cdef enum:
-    PAGE = 4096
-    PLACED = 1 << 15  # bytes from which a result is worth placing
-
-
-cdef cnp.ndarray empty_like(cnp.ndarray x):
-    """A new plane of the size and type of x, which if large lies half a page away from x.
-
-    Where they lie alike in their pages, loads of x wait for stores that only seem to overlap them.
-    """
-    cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(x)
-    cdef cnp.npy_intp count = cnp.PyArray_SIZE(x) + PAGE // size
-    cdef cnp.ndarray memory, y
-    cdef size_t start, wanted
-    if count * size < PLACED + PAGE:
-        return cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
-    memory = cnp.PyArray_EMPTY(1, &count, cnp.PyArray_TYPE(x), 0)
-    start = <size_t> cnp.PyArray_DATA(memory)
-    wanted = (<size_t> cnp.PyArray_DATA(x) + PAGE // 2 + 32) // 64 * 64
-    y = cnp.PyArray_SimpleNewFromData(
-        2, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), <void *> (start + (wanted - start) % PAGE)
-    )
-    cnp.set_array_base(y, memory)
-    return y
-
-
-cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
+cdef cnp.ndarray correlate_same(object x, object w, bint reverse, object num_threads):
     """Y, or with the filter reversed dX from dY, with 'same' padding; None off the fast road."""
-    cdef int kind = plain_kind(x)
+    cdef int kind = plain_kind(x), threads = threads_of(num_threads)
     cdef Plane p
     cdef cnp.ndarray y
-    if kind < 0 or plain_kind(w) != kind:
+    if kind < 0 or plain_kind(w) != kind or threads == 0:
         return None
     if cnp.PyArray_DIM(w, 0) > MAX_FILTER or cnp.PyArray_DIM(w, 1) > MAX_FILTER:
         return None
-    y = empty_like(x)
+    y = new_array(2, cnp.PyArray_DIMS(x), kind, x)
     if reverse:
         lay(&p, y, w, x, 1, 1)
     else:
         lay(&p, x, w, y, 1, 1)
-    if walk_same(&p, kind, reverse):
+    if walk_same(&p, kind, reverse, threads):
         return y
     lay(&p, x, w, y, 0, 0)
     p.top = p.a // 2 if reverse else (p.a - 1) // 2
@@ -607,18 +595,18 @@ cdef cnp.ndarray correlate_same(object x, object w, bint reverse):
         p.w = <char *> p.w + (p.a * p.b - 1) * cnp.PyArray_ITEMSIZE(w)
         p.w_row = -p.b
         p.w_col = -1
-    if not plan_same(&p, kind, "input" if reverse else "forward"):
+    if not plan_same(&p, kind, "input" if reverse else "forward", threads):
         return None
     run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].correlate, &p)
     return y
 
 
-def forward_same(x, w):
+def forward_same(x, w, num_threads):
     """Y with 'same' padding, or None off the fast road."""
-    return correlate_same(x, w, False)
+    return correlate_same(x, w, False, num_threads)
 
 
-def input_same(input_shape, w, dy):
+def input_same(input_shape, w, dy, num_threads):
     """dX with 'same' padding, or None off the fast road."""
     cdef cnp.npy_intp *sizes = [0, 0]
     if (
@@ -628,16 +616,16 @@ def input_same(input_shape, w, dy):
         or sizes[1] != cnp.PyArray_DIM(dy, 1)
     ):
         return None
-    return correlate_same(dy, w, True)
+    return correlate_same(dy, w, True, num_threads)
 
 
-def weight_same(x, weight_shape, dy):
+def weight_same(x, weight_shape, dy, num_threads):
     """dW with 'same' padding, or None off the fast road."""
-    cdef int kind = plain_kind(x)
+    cdef int kind = plain_kind(x), threads = threads_of(num_threads)
     cdef cnp.npy_intp *sizes = [0, 0]
     cdef Plane p
     cdef cnp.ndarray w
-    if kind < 0 or plain_kind(dy) != kind or not is_shape(weight_shape, sizes):
+    if kind < 0 or plain_kind(dy) != kind or threads == 0 or not is_shape(weight_shape, sizes):
         return None
     if not (
         cnp.PyArray_SAMESHAPE(x, dy)
@@ -647,23 +635,23 @@ def weight_same(x, weight_shape, dy):
         return None
     w = cnp.PyArray_EMPTY(2, sizes, kind, 0)
     lay(&p, x, w, dy, (sizes[0] - 1) // 2, (sizes[1] - 1) // 2)
-    plan_same(&p, kind, "weight")
+    plan_same(&p, kind, "weight", threads)
     run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].weight, &p)
     return w
 
 
-def bias_same(weight_shape, dy):
+def bias_same(weight_shape, dy, num_threads):
     """db with 'same' padding, or None off the fast road."""
-    cdef int kind = plain_kind(dy)
+    cdef int kind = plain_kind(dy), threads = threads_of(num_threads)
     cdef cnp.npy_intp *sizes = [0, 0]
     cdef Plane p
     cdef cnp.ndarray total
-    if kind < 0 or not is_shape(weight_shape, sizes):
+    if kind < 0 or threads == 0 or not is_shape(weight_shape, sizes):
         return None
     total = cnp.PyArray_EMPTY(2, [1, 1], kind, 0)
     lay(&p, dy, total, dy, 0, 0)
     p.a, p.b = sizes[0], sizes[1]  # the order of the sum is that of dW
-    plan_same(&p, kind, "weight")
+    plan_same(&p, kind, "weight", threads)
     p.a = p.b = 1
     run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].add_up, &p)
     return total.reshape(())
