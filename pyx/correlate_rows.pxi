@@ -1,10 +1,9 @@
 # Rows of tiles of `correlate.pxi`, and who works on them
 #
 # The columns whose windows leave X are read from padded copies, in pairs of a left and a right
-# vector: copies of a row of tiles are made before its other tiles, so that they have left the
-# store buffer when they are read. Of a narrow plane, and of one whose type is converted, all
-# columns are read from copies of a band of rows, a chunk at a time. Each thread writes rows of its
-# own.
+# vector: of a band of rows, long before they are read, so that they have left the store buffer. Of
+# a narrow plane, and of one whose type is converted, all columns are read from copies of a band, a
+# chunk at a time. Each thread writes rows of its own.
 
 cdef enum:
     PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
@@ -41,7 +40,7 @@ cdef struct Layout:
     Py_ssize_t outside  # columns on either side whose windows leave X, at most
     Py_ssize_t edge  # vectors on either side that are read from a padded copy
     bint whole  # whether all columns are
-    Py_ssize_t half, pitch, height  # of the copy: columns a side, columns, rows
+    Py_ssize_t half, pitch  # of the copy: columns a side, columns
     Py_ssize_t rows  # of X, in a band
     Py_ssize_t bytes
 
@@ -68,17 +67,16 @@ cdef Layout lay_out(Plane *p) noexcept nogil:
     if cut.whole:
         columns = vectors_in(min(p.ow, <Py_ssize_t> CHUNK_OF_X)) * LANES + p.b - 1 + LANES
         cut.half = 0
-        cut.pitch = (parts_in(columns, line) // 2 * 2 + 1) * line  # odd: in cache sets apart
-        fitting = BYTES_OF_X // (cut.pitch * <Py_ssize_t> sizeof(real)) - p.a + 1
-        p.band = min(p.band, max(fitting // MR, <Py_ssize_t> 2) * MR)
     else:
         cut.half = vectors_in(columns + p.b - 1) * LANES + LANES
-        cut.pitch = 2 * cut.half
+        columns = 2 * cut.half
+    cut.pitch = (parts_in(columns, line) // 2 * 2 + 1) * line  # odd: in cache sets apart
+    fitting = BYTES_OF_X // (cut.pitch * <Py_ssize_t> sizeof(real)) - p.a + 1
+    p.band = min(p.band, max(fitting // MR, <Py_ssize_t> 2) * MR)
     cut.rows = (p.band + MR + p.a + 7) // 8 * 8  # keeps what follows the pointers aligned
-    cut.height = cut.rows if cut.whole else (MR + p.a + 7) // 8 * 8
     cut.bytes = aligned(
-        (cut.rows + cut.height) * sizeof(void *)
-        + sizeof(real) * (cut.height * cut.pitch + MR * NV * LANES + LANES + p.a * p.b)
+        2 * cut.rows * sizeof(void *)
+        + sizeof(real) * (cut.rows * cut.pitch + MR * NV * LANES + LANES + p.a * p.b)
     )
     return cut
 
@@ -87,26 +85,26 @@ cdef Memory memory_at(const Layout *cut, char *scratch) noexcept nogil:
     cdef Memory memory
     memory.rows = <const real **> scratch
     memory.copies = memory.rows + cut.rows
-    memory.padded = <real *> (memory.copies + cut.height)
-    memory.bounce = memory.padded + cut.height * cut.pitch + LANES
+    memory.padded = <real *> (memory.copies + cut.rows)
+    memory.bounce = memory.padded + cut.rows * cut.pitch + LANES
     memory.w = memory.bounce + MR * NV * LANES
     return memory
 
 
 cdef void copy_edges(
-    const Plane *p, const Layout *cut, const Memory *memory, const real **rows
+    const Plane *p, const Layout *cut, const Memory *memory, Py_ssize_t met
 ) noexcept nogil:
-    """Padded copies of the columns on both sides, for a row of tiles."""
-    cdef Py_ssize_t r, met = MR + p.a - 1, columns = cut.edge * LANES
+    """Padded copies of the columns on both sides, for a band that meets so many rows."""
+    cdef Py_ssize_t r, columns = cut.edge * LANES
     cdef const real *end = end_of(p.x, p.m, p.n, p.x_pitch)
-    for r in range(met):
+    for r in range(met + MR):
         memory.copies[r] = NULL
     copy_padded(
-        memory.padded, cut.pitch, memory.copies, rows, met,
+        memory.padded, cut.pitch, memory.copies, memory.rows, met,
         p.n, -p.left, columns + p.b - 1, p.mode, end,
     )
     copy_padded(
-        memory.padded + cut.half, cut.pitch, memory.copies, rows, met,
+        memory.padded + cut.half, cut.pitch, memory.copies, memory.rows, met,
         p.n, p.ow - columns - p.left, columns + p.b - 1, p.mode, end,
     )
     for r in range(met):
@@ -128,19 +126,19 @@ cdef void band_in_place(
         first = columns
     s.x_step = cut.half
     s.y_step = p.ow - columns
+    if columns > 0:
+        copy_edges(p, cut, memory, rows + p.a - 1)
     for strip in range(max(parts_in(p.ow - columns - first, p.strip), <Py_ssize_t> 1)):
         begin = first - p.left + strip * p.strip
         end = min(begin + p.strip, p.ow - columns - p.left)
         for tile in range(parts_in(rows, MR)):
             i = tile * MR
             s.live = min(rows - i, <Py_ssize_t> MR)
-            if strip == 0 and columns > 0:  # long before they are read
-                copy_edges(p, cut, memory, memory.rows + i)
             s.rows = memory.rows + i
             s.y = y + i * s.y_pitch + p.left
             interior(s, begin, end)
             if strip == 0 and columns > 0:
-                s.rows = memory.copies
+                s.rows = memory.copies + i
                 s.y = y + i * s.y_pitch
                 TILES[s.a > GROUP][0](s, 0, columns)
 
