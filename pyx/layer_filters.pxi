@@ -361,6 +361,28 @@ cdef inline Py_ssize_t tables_of(const Job *job) noexcept nogil:
     return max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
 
 
+cdef Py_ssize_t share_filters(Job *job, Py_ssize_t threads) noexcept nogil:
+    """Cut the work into items of which all threads have as much; returns how many.
+
+    Parts of the channels pack the panel anew, fewer images and fewer rows transpose W anew.
+    """
+    cdef Py_ssize_t items, rows = job.rows[0].count, blocks = parts_in(job.m, NV * LANES)
+    cdef bint cut = False
+    while True:
+        items = parts_in(job.images, job.at_once) * job.groups * job.bands
+        for job.parts in range(1, blocks + 1):
+            if is_even(items * job.parts, threads) and is_even(blocks, job.parts):
+                return items * job.parts
+        if job.at_once > 1:
+            job.at_once -= 1
+        elif not cut:
+            cut = True
+            job.band = parts_in(rows, min(parts_in(job.bands, threads) * threads, rows))
+            job.bands = parts_in(rows, job.band)
+        else:
+            return items * blocks
+
+
 cdef void measure_filters(
     Job *job, const Layer *p, Py_ssize_t *items, Py_ssize_t *bytes
 ) noexcept nogil:
@@ -388,10 +410,5 @@ cdef void measure_filters(
             + span(&columns, 1, job.tap_columns, columns.count, False) + 4 * LANES
         )
     )
-    items[0] = parts_in(job.images, at_once) * job.groups * job.bands
-    # Each part packs the panel anew.
-    job.parts = 1
-    while job.parts < parts_in(job.m, NV * LANES) and not is_even(items[0] * job.parts, p.threads):
-        job.parts += 1
-    items[0] *= job.parts
     job.at_once = at_once
+    items[0] = share_filters(job, p.threads)
