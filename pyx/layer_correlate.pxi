@@ -13,8 +13,9 @@
 # that wastes fewer lanes. The sum goes over blocks of taps, then blocks of `depth` channels, each
 # from fresh accumulators, then r, then taps; it is the same for every element, wherever it lies.
 #
-# An item of work is a block of rows and columns of one lattice of one image and group, and a part
-# of the channels m. Its panel stays in L2; what it has summed up so far lies beside it.
+# An item of work is a block of rows and columns of one image and group, and a part of the channels
+# m; lattices are made one after the other. The panel stays in L2; what is summed up so far lies
+# beside it.
 
 cdef enum:
     TABLE = 64  # at least, entries of a table of taps
@@ -34,7 +35,6 @@ cdef struct Job:
     Walk *rows
     Walk *columns
     Py_ssize_t row_walks, column_walks, bands, strips
-    Py_ssize_t first_row, first_column  # the walks with the most taps
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts
     Py_ssize_t panel_elements, vectors, sum_elements  # of one thread
     Py_ssize_t at_once  # images whose filters are transposed once (layer_filters.pxi)
@@ -336,30 +336,20 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
         run_tiles(job, b, &t, b.panel, True, True)
 
 
-cdef Py_ssize_t lattice_of(const Job *job, Py_ssize_t item, Block *b) noexcept nogil:
-    """The lattice of an item, beginning with most to do, and which item of a lattice it is."""
-    b.columns = job.columns[(job.first_column + item) % job.column_walks]
-    item //= job.column_walks
-    b.rows = job.rows[(job.first_row + item) % job.row_walks]
-    return item // job.row_walks
-
-
 cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
-    """Item: part of the channels, then lattice, columns, rows, group, image."""
+    """Item: part of the channels, then columns, rows, group, image; of all lattices.
+
+    What lies in the same lines of memory is so made by one thread.
+    """
     cdef Block b
-    cdef Py_ssize_t part = item % job.parts, panels = parts_in(job.m, MR), group
+    cdef Py_ssize_t part = item % job.parts, panels = parts_in(job.m, MR), group, lattice
     item //= job.parts
-    item = lattice_of(job, item, &b)
     b.v = item % job.strips * job.strip
     item //= job.strips
     b.u = item % job.bands * job.band
     item //= job.bands
     group = item % job.groups
     item //= job.groups
-    b.width = min(job.strip, b.columns.count - b.v)
-    b.height = min(job.band, b.rows.count - b.u)
-    if b.width <= 0 or b.height <= 0:
-        return
     b.m = min(part * panels // job.parts * MR, job.m)
     b.m_end = min((part + 1) * panels // job.parts * MR, job.m)
     b.source = job.source + item * job.s_n + group * job.r * job.s_r
@@ -378,6 +368,12 @@ cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept
     b.bias_rows = b.buffer + MR * NV * LANES
     b.panel = b.bias_rows + MR * LANES
     b.sums = b.panel + job.panel_elements
-    choose_pitch(job, &b)
-    place_vectors(job, &b)
-    reduce_block(job, &b)
+    for lattice in range(job.row_walks * job.column_walks):
+        b.rows = job.rows[lattice // job.column_walks]
+        b.columns = job.columns[lattice % job.column_walks]
+        b.height = min(job.band, b.rows.count - b.u)
+        b.width = min(job.strip, b.columns.count - b.v)
+        if b.width > 0 and b.height > 0:
+            choose_pitch(job, &b)
+            place_vectors(job, &b)
+            reduce_block(job, &b)

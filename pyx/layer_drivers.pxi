@@ -28,15 +28,6 @@ cdef Py_ssize_t walk_axis(
     return lattices
 
 
-cdef Py_ssize_t most_taps(const Walk *walks, Py_ssize_t count) noexcept nogil:
-    """Which one has most."""
-    cdef Py_ssize_t i, most = 0
-    for i in range(count):
-        if walks[i].taps > walks[most].taps:
-            most = i
-    return most
-
-
 cdef Py_ssize_t span(
     const Walk *walks, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t block, bint planes
 ) noexcept nogil:
@@ -164,8 +155,6 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     job.column_walks = walk_axis(
         &p.columns, back, job.columns, <Py_ssize_t *> (job.rows + lattices) + 2 * p.rows.taps
     )
-    job.first_row = most_taps(job.rows, job.row_walks)
-    job.first_column = most_taps(job.columns, job.column_walks)
     job.band = min(p.band, job.rows[0].count)
     job.strip = min(p.strip, job.columns[0].count)
     job.bands = parts_in(job.rows[0].count, job.band)
@@ -185,10 +174,7 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     else:
         c.make = item_of_positions
         c.bytes = measure(job)
-        c.items = (
-            job.images * job.groups * job.bands * job.strips * job.row_walks * job.column_walks
-            * job.parts
-        )
+        c.items = job.images * job.groups * job.bands * job.strips * job.parts
     return 0
 
 
@@ -367,7 +353,7 @@ cdef void make_item(
 
 cdef int run(const Call *calls, int count) noexcept nogil:
     """Make all items of a few calls, shared among the threads of the one that has most."""
-    cdef Py_ssize_t item, items = 0, bytes = 0, threads = 1
+    cdef Py_ssize_t item, items = 0, bytes = 0, threads = 1, run_of
     cdef char *memory
     cdef int i
     for i in range(count):
@@ -382,7 +368,8 @@ cdef int run(const Call *calls, int count) noexcept nogil:
         for item in range(items):
             make_item(calls, count, item, align(memory))
     else:
-        for item in prange(items, num_threads=<int> threads, schedule="dynamic"):
+        run_of = max(items // (8 * threads), <Py_ssize_t> 1)  # neighbours share lines of memory
+        for item in prange(items, num_threads=<int> threads, schedule="dynamic", chunksize=run_of):
             make_item(calls, count, item, align(memory) + threadid() * bytes)
     free(memory)
     return 0
