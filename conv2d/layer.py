@@ -16,6 +16,7 @@ from .plan import (
     kept,
     make_layer_plan,
     meets_in_pairs,
+    plan_of_pixels,
     plan_of_planes,
     suits_exchange,
 )
@@ -105,6 +106,11 @@ def _call(
     threads: int,
 ) -> Call:
     """What the kernels are called with for Y or dX; where: groups, top, left, padding mode."""
+    if _is_seen_whole(problem, x, w, y, where[:3]):
+        pixels = _as_pixels(problem, len(x), w.size // len(w), len(w))
+        plan = plan_of_pixels(pixels, direction, threads)
+        views = _pixels_of(x), w.reshape(*pixels.w4), _pixels_of(y)
+        return *views, b, (1, (1, 1), (1, 1), 0, 0, 0), plan
     plan = make_layer_plan(problem, direction, threads)
     if plan.lanes_of == POSITIONS and is_pointwise(problem):
         if x.shape[2:] == y.shape[2:] and _is_one_row(x) and _is_one_row(y):
@@ -114,6 +120,51 @@ def _call(
             plan = plan._replace(band=max(plan.strip // columns, 1), strip=min(plan.strip, columns))
     groups, top, left, mode = where
     return x, w, y, b, (groups, problem.stride, problem.dilation, top, left, mode), plan
+
+
+def _is_seen_whole(
+    problem: Problem, x: Array, w: Array, y: Array, where: tuple[int, int, int]
+) -> bool:
+    """Whether each filter has a tap for each element of an image, which meet once.
+
+    Images are then as good as the pixels of one image, of which each channel is an element.
+    """
+    return (
+        x.shape[2:] == w.shape[2:]
+        and y.shape[2:] == (1, 1)
+        and where == (1, 0, 0)
+        and (problem.dilation == (1, 1) or w.shape[2:] == (1, 1))
+        and x.size > 0
+        and y.size > 0
+        and x.flags.c_contiguous
+        and w.flags.c_contiguous
+        and y.flags.c_contiguous
+    )
+
+
+@kept
+def _as_pixels(problem: Problem, images: int, elements: int, filters: int) -> Problem:
+    """The layer whose filters have one tap and see images as pixels."""
+    return Problem(
+        height=images,
+        width=1,
+        a=1,
+        b=1,
+        top=0,
+        bottom=0,
+        left=0,
+        right=0,
+        mode="zeros",
+        dtype=problem.dtype,
+        rank=4,
+        channels=elements,
+        filters=filters,
+    )
+
+
+def _pixels_of(array: Array) -> Array:
+    """Images as the pixels of one image."""
+    return array.reshape(len(array), -1).T[None, :, :, None]
 
 
 def _is_one_row(array: Array) -> bool:
@@ -250,7 +301,7 @@ def _weight_call(
     if is_depthwise(problem, "weight") or meets_in_pairs(problem):
         return None
     x, dy, dw = _batch(x), _batch(dy), _batch(direct)
-    if _is_matrix_product(problem):
+    if _is_matrix_product(problem) and problem.y4[2:] != (1, 1):
         return _call_of_pixels(problem, x, dy, threads, dw)
     return _call_of_taps(problem, x, dy, problem.groups, problem.top, problem.left, threads, dw)
 
@@ -259,6 +310,11 @@ def _call_of_taps(
     problem: Problem, x: Array, dy: Array, groups: int, top: int, left: int, threads: int, dw: Array
 ) -> Call:
     """What the kernels are called with for some channels, filters and taps of dW."""
+    if _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
+        pixels = _as_pixels(problem, len(x), dw.size // len(dw), len(dw))
+        return _call_exchanged(
+            pixels, _pixels_of(x), _pixels_of(dy), 0, 0, threads, dw.reshape(*pixels.w4)
+        )
     if suits_exchange(problem):
         return _call_exchanged(problem, x, dy, top, left, threads, dw)
     mode = PADDING_MODES[problem.mode]

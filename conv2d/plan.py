@@ -186,6 +186,7 @@ DEPTH = 1152
 STRIP = 512
 TILE = 64  # positions of the widest tile
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
+PAIRS = 48  # of a channel and a tap, the least of an item of dW that is made smaller for others
 FILTER_STEPS = 576  # of a block of W whose filters lie in the lanes
 PANEL_OF_FILTERS = 2**20  # elements of the panel that goes with them, and its outputs
 OUTPUTS_OF_FILTERS = 2048
@@ -411,8 +412,6 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         room = max(min(PANEL // (depth * itemsize), 2 * STRIP) // TILE, 1) * TILE
         strip = -(-_share(columns, room) // TILE) * TILE
     items = problem.images * problem.groups * -(-rows // band) * -(-columns // strip)
-    if back:  # lattices that taps see
-        items *= math.prod(map(min, problem.stride, (problem.a, problem.b)))
     # Sums that wait for the next channels, in a MiB of their own.
     parts = -(-made * band * strip * itemsize // 2**20) if depth < reduced else 1
     while parts < -(-made // 6) and not _is_even(items * parts, threads):
@@ -420,6 +419,19 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     scratch = PANEL + 2**21
     threads = max(min(threads, WORKSPACE // scratch), 1)
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, 1, threads)
+
+
+@kept
+def plan_of_pixels(problem: Problem, direction: str, threads: int) -> LayerPlan:
+    """The plan for Y or dX of filters of one tap that see one column of pixels, filters in lanes.
+
+    The order of sums does not depend on how many pixels there are, which are images.
+    """
+    reduced = problem.filters if direction == "input" else problem.channels
+    threads = 1 if _is_small(problem) else min(threads, 16)
+    most = min(PANEL_OF_FILTERS // reduced, OUTPUTS_OF_FILTERS)
+    band = _share(problem.height, max(most, 1))
+    return LayerPlan(FILTERS, band, 1, _share(reduced, FILTER_STEPS), 1, 1, 1, 1, threads)
 
 
 def _panel_row(problem: Problem, columns: int, back: bool) -> int:
@@ -532,16 +544,16 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     seen = 1 if problem.a == problem.b == 1 else width * height
     room = 2**18 // itemsize
     depth = _share(channels, min(room // (taps[0] * taps[1] * max(lanes, 16)), room // seen))
-    # Whatever the threads, several of them have enough to do: first partial sums, if these are few
-    # against what they sum up, then fewer channels at a time, for which Y is transposed again.
+    # Several threads have enough to do: by partial sums, whatever the threads, if these are few
+    # against what they sum up; then by fewer channels at a time, for which Y is transposed again.
     taken = groups * parts * -(-problem.a // taps[0]) * -(-problem.b // taps[1])
     outputs = problem.images * rows * columns
     size = problem.filters * channels * problem.a * problem.b * itemsize
     bands = min(-(-ITEMS // (taken * -(-channels // depth))), problem.images * -(-rows // band))
     bands = max(min(bands, outputs // 1024, 2**21 // max(size, 1)), 1)
     taken *= bands
-    pairs = depth * taps[0] * taps[1]
-    if taken * -(-channels // depth) < ITEMS and pairs > 96:
-        depth = _share(channels, max(depth // (ITEMS // taken or 1), 96 // (taps[0] * taps[1])))
     threads = max(min(threads, (WORKSPACE - 2**22) // 2**20), 1)
+    pairs = depth * taps[0] * taps[1]
+    if threads > 1 and taken * -(-channels // depth) < ITEMS and pairs > PAIRS:
+        depth = _share(channels, max(depth // (ITEMS // taken or 1), PAIRS // (taps[0] * taps[1])))
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, bands, threads)

@@ -14,6 +14,7 @@ CALLS = {
     "layer": ("conv2d", [(2, 6, 9, 11), (8, 3, 3, 3), (8,)], {"groups": 2, "stride": (2, 1)}),
     "image": ("conv2d", [(5, 8, 8), (7, 5, 1, 1), None], {}),
     "pixels": ("conv2d", [(1, 32, 1, 1), (8, 32, 1, 1), (8,)], {}),
+    "whole images": ("conv2d", [(3, 5, 4, 6), (7, 5, 4, 6), (7,)], {"padding": "valid"}),
     "depthwise": ("conv2d", [(1, 4, 20, 20), (4, 1, 7, 3), (4,)], {"groups": 4}),
     "dx of a plane": ("conv2d_input", [(3, 5), (12, 30)], {"input_shape": (12, 30)}),
     "dx of a wide plane": (
@@ -40,6 +41,9 @@ CALLS = {
     ),
     "transposed": ("conv_transpose2d", [(2, 6, 5, 5), (6, 4, 4, 4), (4,)], {"stride": 2}),
     "backward": ("conv2d_backward", [(2, 8, 9, 11), (2, 6, 9, 11), (8, 6, 3, 3)], {}),
+    "backward of whole images": (
+        "conv2d_backward", [(3, 7, 1, 1), (3, 5, 4, 6), (7, 5, 4, 6)], {"padding": 0}
+    ),
     "backward without dx": (
         "conv2d_backward", [(2, 8, 5, 6), (2, 6, 9, 11), (8, 6, 3, 3)],
         {"stride": 2, "need": ("db", "dw")},

@@ -19,6 +19,8 @@ LAYERS = {
     "depthwise, large planes": Problem((3, 9, 60, 50), (9, 1, 5, 5), groups=9),
     "groups": Problem((5, 12, 9, 10), (18, 4, 3, 3), groups=3),
     "dilation": Problem((3, 8, 20, 21), (7, 8, 3, 3), dilation=3),
+    "whole images": Problem((17, 40, 3, 4), (70, 40, 3, 4), padding=0),
+    "images of one pixel": Problem((17, 600, 1, 1), (40, 600, 1, 1)),
     "large": Problem((3, 16, 60, 70), (16, 16, 3, 3)),
 }
 
