@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ from . import _door
 from .arrays import Result
 from .plan import (
     POSITIONS,
+    WORKSPACE,
     is_depthwise,
     is_pointwise,
     kept,
@@ -75,6 +77,15 @@ def _correlate(
     """Y from X and W ("forward"), or X from W and Y ("input"), of some images and channels."""
     mode = PADDING_MODES[problem.mode] if direction == "forward" else 0
     if not is_depthwise(problem, direction):
+        if _is_gathered(problem, x, w, y, top, left):
+            step = max(PIECE // 4 // x[0].size, 1)
+            for n in range(0, len(x), step):
+                some = slice(n, n + step)
+                part = x[some].copy("C")
+                _correlate(problem, direction, part, w, y[some], b, groups, top, left, threads)
+                if direction == "input":
+                    x[some] = part
+            return None
         call = _call(problem, direction, x, w, y, b, (groups, top, left, mode), threads)
         if direction == "forward":
             return _door.layer(*call)
@@ -107,10 +118,9 @@ def _call(
 ) -> Call:
     """What the kernels are called with for Y or dX; where: groups, top, left, padding mode."""
     if _is_seen_whole(problem, x, w, y, where[:3]):
-        pixels = _as_pixels(problem, len(x), w.size // len(w), len(w))
-        plan = plan_of_pixels(pixels, direction, threads)
-        views = _pixels_of(x), w.reshape(*pixels.w4), _pixels_of(y)
-        return *views, b, (1, (1, 1), (1, 1), 0, 0, 0), plan
+        plan = plan_of_pixels(_as_pixels(problem), direction, threads)
+        taps = w.reshape(len(w), -1, 1, 1)
+        return _pixels_of(x), taps, _pixels_of(y), b, (1, (1, 1), (1, 1), 0, 0, 0), plan
     plan = make_layer_plan(problem, direction, threads)
     if plan.lanes_of == POSITIONS and is_pointwise(problem):
         if x.shape[2:] == y.shape[2:] and _is_one_row(x) and _is_one_row(y):
@@ -127,44 +137,49 @@ def _is_seen_whole(
 ) -> bool:
     """Whether each filter has a tap for each element of an image, which meet once.
 
-    Images are then as good as the pixels of one image, of which each channel is an element.
+    Images are then as good as the pixels of one image, whose channels are their elements; where
+    these do not follow one another in memory, they are copied. Filters that are too large for that
+    take the other road in any layout.
     """
+    one_tap = problem.a == problem.b == 1
     return (
-        x.shape[2:] == w.shape[2:]
+        problem.groups == 1
+        and x.shape[2:] == w.shape[2:] == (problem.a, problem.b)
         and y.shape[2:] == (1, 1)
         and where == (1, 0, 0)
-        and (problem.dilation == (1, 1) or w.shape[2:] == (1, 1))
         and x.size > 0
         and y.size > 0
-        and x.flags.c_contiguous
-        and w.flags.c_contiguous
-        and y.flags.c_contiguous
+        and (one_tap or problem.dilation == (1, 1))
+        and (one_tap or math.prod(problem.w4) <= PIECE // 2)
     )
 
 
 @kept
-def _as_pixels(problem: Problem, images: int, elements: int, filters: int) -> Problem:
+def _as_pixels(problem: Problem) -> Problem:
     """The layer whose filters have one tap and see images as pixels."""
-    return Problem(
-        height=images,
+    return problem._replace(
+        height=problem.images,
         width=1,
         a=1,
         b=1,
-        top=0,
-        bottom=0,
-        left=0,
-        right=0,
-        mode="zeros",
-        dtype=problem.dtype,
-        rank=4,
-        channels=elements,
-        filters=filters,
+        images=1,
+        channels=problem.channels * problem.a * problem.b,
+        stride=(1, 1),
+        dilation=(1, 1),
     )
 
 
 def _pixels_of(array: Array) -> Array:
-    """Images as the pixels of one image."""
-    return array.reshape(len(array), -1).T[None, :, :, None]
+    """Images as the pixels of one image: a view of results, which are contiguous or one pixel."""
+    one = array.shape[2:] == (1, 1)
+    elements = array[:, :, 0, 0] if one else array.reshape(len(array), -1)
+    return elements.T[None, :, :, None]
+
+
+def _is_gathered(problem: Problem, x: Array, w: Array, y: Array, top: int, left: int) -> bool:
+    """Whether images that are seen whole have elements that do not follow one another."""
+    together = x.flags.c_contiguous or problem.a == problem.b == 1
+    return not together and _is_seen_whole(problem, x, w, y, (1, top, left))
 
 
 def _is_one_row(array: Array) -> bool:
@@ -231,6 +246,8 @@ def _input_call(problem: Problem, w: Array, dy: Array, threads: int, result: Res
         return None
     where = problem.groups, problem.top, problem.left, 0
     dx, w, dy = _batch(result.direct), _batch(w), _batch(dy)
+    if _is_gathered(problem, dx, w, dy, problem.top, problem.left):
+        return None
     return _call(problem, "input", dx, w, dy, None, where, threads)
 
 
@@ -310,11 +327,11 @@ def _call_of_taps(
     problem: Problem, x: Array, dy: Array, groups: int, top: int, left: int, threads: int, dw: Array
 ) -> Call:
     """What the kernels are called with for some channels, filters and taps of dW."""
-    if _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
-        pixels = _as_pixels(problem, len(x), dw.size // len(dw), len(dw))
-        return _call_exchanged(
-            pixels, _pixels_of(x), _pixels_of(dy), 0, 0, threads, dw.reshape(*pixels.w4)
-        )
+    small = problem.bytes <= WORKSPACE // 2
+    if small and _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
+        taps = dw.reshape(len(dw), -1, 1, 1)
+        pixels = _as_pixels(problem), _pixels_of(x), _pixels_of(dy)
+        return _call_exchanged(*pixels, 0, 0, threads, taps)
     if suits_exchange(problem):
         return _call_exchanged(problem, x, dy, top, left, threads, dw)
     mode = PADDING_MODES[problem.mode]

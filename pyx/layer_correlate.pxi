@@ -187,7 +187,7 @@ cdef void tap_offsets(
 
 cdef void place_vectors(const Job *job, Block *b) noexcept nogil:
     """Where the vectors of a block lie among the outputs; those of a row overlap at its end."""
-    cdef Py_ssize_t a_row = parts_in(b.width, LANES), i, u, v
+    cdef Py_ssize_t a_row = parts_in(b.width, LANES), i, u, v, down, right, target, last
     cdef Py_ssize_t count = b.height * b.pitch - (b.pitch - b.width)
     cdef Py_ssize_t steps = job.r * b.rows.taps * b.columns.taps
     cdef bint unit = job.o_column * b.columns.step == 1
@@ -203,18 +203,23 @@ cdef void place_vectors(const Job *job, Block *b) noexcept nogil:
         b.flat = b.pitch == b.width
     b.direct = flat_direct if b.flat else rows_direct
     b.vectors = parts_in(count, LANES) if b.flat else b.height * a_row
+    down = b.rows.step * job.o_row
+    right = b.columns.step * job.o_column
+    target = (b.rows.first + b.u * b.rows.step) * job.o_row
+    target += (b.columns.first + b.v * b.columns.step) * job.o_column
+    last = max((count if b.flat else b.width) - LANES, <Py_ssize_t> 0)
+    u = v = 0
     for i in range(b.vectors):
         if b.flat:
-            b.offset[i] = min(i * LANES, max(count - LANES, <Py_ssize_t> 0))
-            u = b.offset[i] // b.pitch
-            v = b.offset[i] % b.pitch
-        else:
-            u = i // a_row
-            v = min(i % a_row * LANES, max(b.width - LANES, <Py_ssize_t> 0))
-            b.offset[i] = u * b.pitch + v
-        u = b.rows.first + (b.u + u) * b.rows.step
-        v = b.columns.first + (b.v + v) * b.columns.step
-        b.target[i] = u * job.o_row + v * job.o_column
+            v += min(i * LANES, last) - u * b.pitch - v
+            while v >= b.pitch:
+                v -= b.pitch
+                u += 1
+        elif i > 0:
+            u += v == last
+            v = 0 if v == last else min(v + LANES, last)
+        b.offset[i] = u * b.pitch + v
+        b.target[i] = target + u * down + v * right
 
 
 cdef void scatter(
@@ -303,6 +308,7 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
     cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1)
     cdef Py_ssize_t across = parts_in(b.columns.taps, job.tap_columns)
     cdef Py_ssize_t blocks = parts_in(b.rows.taps, job.tap_rows) * across
+    cdef Py_ssize_t most = parts_in(job.r, parts)  # channels at a time
     cdef const real *seen
     cdef Panel panel
     cdef Tile t
@@ -313,10 +319,10 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
         k = block // across * job.tap_rows
         q = block % across * job.tap_columns
         lay_panel(job, b, &panel, k, q)
-        tap_offsets(job, b, &panel, k, q, TABLE, &t)
         taps = (
             min(job.tap_rows, b.rows.taps - k) * min(job.tap_columns, b.columns.taps - q)
         )
+        tap_offsets(job, b, &panel, k, q, min(most * taps, <Py_ssize_t> TABLE), &t)
         for i in range(parts):
             r = i * job.r // parts
             channels = (i + 1) * job.r // parts - r

@@ -144,7 +144,7 @@ cdef void make_lattice(
         last_u = rows - 1
         width *= rows
         rows = 1
-    runs = parts_in(width, MR if nv > 1 else TALL)
+    runs = parts_in(width, tallest(nv))
     t.end_row = f.columns.step * f.lanes
     t.start_row = 0 if t.first else t.end_row
     sums += (f.rows.first * f.width + f.columns.first) * f.lanes

@@ -6,7 +6,7 @@
 
 
 cdef enum:
-    TALL = 12  # rows of a tile of one vector: no more than MR * NV sums
+    TALL = 12  # rows of a tile of one vector, and of two where there are registers for it
 
 
 cdef struct Tile:
@@ -75,6 +75,13 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
                 store(t.end[v] + i * t.end_row, acc[i * nv + v])
 
 
+cdef inline int tallest(int nv) noexcept nogil:
+    """Rows of the tallest tile: no more than MR * NV sums."""
+    if nv > 2:
+        return MR
+    return TALL if nv == 1 or NV >= 4 else MR
+
+
 ctypedef void (*TileOf)(const Tile *) noexcept nogil
 
 # A function for each size: in one large function gcc 12 spills.
@@ -133,6 +140,24 @@ cdef void tile_5x2(const Tile *t) noexcept nogil:
 cdef void tile_6x2(const Tile *t) noexcept nogil:
     tile(t, 6, 2)
 
+cdef void tile_7x2(const Tile *t) noexcept nogil:
+    tile(t, min(7, tallest(2)), 2)
+
+cdef void tile_8x2(const Tile *t) noexcept nogil:
+    tile(t, min(8, tallest(2)), 2)
+
+cdef void tile_9x2(const Tile *t) noexcept nogil:
+    tile(t, min(9, tallest(2)), 2)
+
+cdef void tile_10x2(const Tile *t) noexcept nogil:
+    tile(t, min(10, tallest(2)), 2)
+
+cdef void tile_11x2(const Tile *t) noexcept nogil:
+    tile(t, min(11, tallest(2)), 2)
+
+cdef void tile_12x2(const Tile *t) noexcept nogil:
+    tile(t, min(12, tallest(2)), 2)
+
 cdef void tile_1x3(const Tile *t) noexcept nogil:
     tile(t, 1, min(3, NV))
 
@@ -176,6 +201,9 @@ TILE_OF[0][:] = [
     tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1,
     tile_7x1, tile_8x1, tile_9x1, tile_10x1, tile_11x1, tile_12x1,
 ]
-TILE_OF[1][:MR] = [tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2]
+TILE_OF[1][:] = [
+    tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2,
+    tile_7x2, tile_8x2, tile_9x2, tile_10x2, tile_11x2, tile_12x2,
+]
 TILE_OF[2][:MR] = [tile_1x3, tile_2x3, tile_3x3, tile_4x3, tile_5x3, tile_6x3]
 TILE_OF[3][:MR] = [tile_1x4, tile_2x4, tile_3x4, tile_4x4, tile_5x4, tile_6x4]
