@@ -327,7 +327,7 @@ def _call_of_taps(
     problem: Problem, x: Array, dy: Array, groups: int, top: int, left: int, threads: int, dw: Array
 ) -> Call:
     """What the kernels are called with for some channels, filters and taps of dW."""
-    small = problem.bytes <= WORKSPACE // 2
+    small = problem.bytes <= WORKSPACE // 4
     if small and _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
         taps = dw.reshape(len(dw), -1, 1, 1)
         pixels = _as_pixels(problem), _pixels_of(x), _pixels_of(dy)

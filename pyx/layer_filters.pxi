@@ -367,14 +367,19 @@ cdef Py_ssize_t share_filters(Job *job, Py_ssize_t threads) noexcept nogil:
     Parts of the channels pack the panel anew, fewer images and fewer rows transpose W anew.
     """
     cdef Py_ssize_t items, rows = job.rows[0].count, blocks = parts_in(job.m, NV * LANES)
+    cdef Py_ssize_t shares = parts_in(job.images, job.at_once)
     cdef bint cut = False
     while True:
-        items = parts_in(job.images, job.at_once) * job.groups * job.bands
+        job.at_once = parts_in(job.images, shares)
+        items = shares * job.groups * job.bands
         for job.parts in range(1, blocks + 1):
-            if is_even(items * job.parts, threads) and is_even(blocks, job.parts):
+            if threads == 1 or (
+                is_even(items * job.parts, threads) and is_even(blocks, job.parts)
+                and is_even(job.images, shares)
+            ):
                 return items * job.parts
-        if job.at_once > 1:
-            job.at_once -= 1
+        if shares < job.images:
+            shares += 1
         elif not cut:
             cut = True
             job.band = parts_in(rows, min(parts_in(job.bands, threads) * threads, rows))
