@@ -11,6 +11,7 @@ import numpy as np
 from . import _door
 from .arrays import Result
 from .plan import (
+    PANEL_OF_FILTERS,
     POSITIONS,
     WORKSPACE,
     is_depthwise,
@@ -151,6 +152,7 @@ def _is_seen_whole(
         and y.size > 0
         and (one_tap or problem.dilation == (1, 1))
         and (one_tap or math.prod(problem.w4) <= PIECE // 2)
+        and max(math.prod(problem.w4[1:]), problem.filters) <= PANEL_OF_FILTERS
     )
 
 
@@ -318,7 +320,7 @@ def _weight_call(
     if is_depthwise(problem, "weight") or meets_in_pairs(problem):
         return None
     x, dy, dw = _batch(x), _batch(dy), _batch(direct)
-    if _is_matrix_product(problem) and problem.y4[2:] != (1, 1):
+    if _is_matrix_product(problem) and x.shape[2:] != (1, 1):
         return _call_of_pixels(problem, x, dy, threads, dw)
     return _call_of_taps(problem, x, dy, problem.groups, problem.top, problem.left, threads, dw)
 
@@ -327,8 +329,8 @@ def _call_of_taps(
     problem: Problem, x: Array, dy: Array, groups: int, top: int, left: int, threads: int, dw: Array
 ) -> Call:
     """What the kernels are called with for some channels, filters and taps of dW."""
-    small = problem.bytes <= WORKSPACE // 4
-    if small and _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
+    can_be_copied = problem.bytes <= WORKSPACE // 4 or problem.a == problem.b == 1
+    if can_be_copied and _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
         taps = dw.reshape(len(dw), -1, 1, 1)
         pixels = _as_pixels(problem), _pixels_of(x), _pixels_of(dy)
         return _call_exchanged(*pixels, 0, 0, threads, taps)
