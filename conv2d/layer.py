@@ -121,6 +121,8 @@ def _call(
     if _is_seen_whole(problem, x, w, y, where[:3]):
         plan = plan_of_pixels(_as_pixels(problem), direction, threads)
         taps = w.reshape(len(w), -1, 1, 1)
+        if direction == "input" and b is not None:  # of a channel: of each of its elements
+            b = b.repeat(problem.a * problem.b)
         return _pixels_of(x), taps, _pixels_of(y), b, (1, (1, 1), (1, 1), 0, 0, 0), plan
     plan = make_layer_plan(problem, direction, threads)
     if plan.lanes_of == POSITIONS and is_pointwise(problem):
