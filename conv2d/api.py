@@ -502,7 +502,7 @@ def _layer_gradients(
     needed: tuple[str, ...],
     outs: Sequence[Array | None],
     num_threads: int | None,
-) -> tuple[Gradients, layer.Made]:
+) -> tuple[Gradients, planar.Made]:
     """The gradients of a layer from arrays as kernels read them, apart from all results."""
     dtype = np.dtype(problem.dtype)
     shapes = problem.x_shape, problem.w_shape, problem.b_shape
@@ -516,7 +516,7 @@ def _layer_gradients(
 
 def _input_gradient(
     problem: Problem, w: Array, dy: Array, out: Array | None, num_threads: int | None
-) -> tuple[Array, layer.Made]:
+) -> tuple[Array, planar.Made]:
     check_dy(dy, problem)
     return _deliver_input(problem, w, dy, None, out, num_threads)
 
@@ -528,7 +528,7 @@ def _deliver_input(
     bias: Array | None,
     out: Array | None,
     num_threads: int | None,
-) -> tuple[Array, layer.Made]:
+) -> tuple[Array, planar.Made]:
     """What a checked dY gives to X, on top of a bias or of None, and the call that made it."""
     dtype, plane = np.dtype(problem.dtype), _is_planar(problem, "input", dy)
     if out is not None:
@@ -547,7 +547,7 @@ def _deliver_input(
 
 def _weight_gradient(
     problem: Problem, x: Array, dy: Array, out: Array | None, num_threads: int | None
-) -> tuple[Array, layer.Made]:
+) -> tuple[Array, planar.Made]:
     dtype, plane = np.dtype(problem.dtype), problem.plane
     check_dy(dy, problem)
     if out is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +23,12 @@ from .plan import (
     plan_of_planes,
     suits_exchange,
 )
-from .planar import fold, sources
+from .planar import Made, fold, sources
 from .problem import PADDING_MODES, Array, Problem
 
 Slices = tuple[slice, ...]
 Call = tuple[Any, ...]  # what `_door.layer` takes
-# The one call of the kernels that was all there was to do, else None.
-Made: TypeAlias = "_door.Call | None"
+ONE_TAP = 1, (1, 1), (1, 1), 0, 0, 0  # groups, strides, dilations, padding and its mode
 PIECE = 1 << 21  # elements that are copied at a time where rows are not contiguous
 
 
@@ -119,11 +118,11 @@ def _call(
 ) -> Call:
     """What the kernels are called with for Y or dX; where: groups, top, left, padding mode."""
     if _is_seen_whole(problem, x, w, y, where[:3]):
-        plan = plan_of_pixels(_as_pixels(problem), direction, threads)
+        plan = plan_of_pixels(_images_as_pixels(problem), direction, threads)
         taps = w.reshape(len(w), -1, 1, 1)
         if direction == "input" and b is not None:  # of a channel: of each of its elements
             b = b.repeat(problem.a * problem.b)
-        return _pixels_of(x), taps, _pixels_of(y), b, (1, (1, 1), (1, 1), 0, 0, 0), plan
+        return _pixels_of(x), taps, _pixels_of(y), b, ONE_TAP, plan
     plan = make_layer_plan(problem, direction, threads)
     if plan.lanes_of == POSITIONS and is_pointwise(problem):
         if x.shape[2:] == y.shape[2:] and _is_one_row(x) and _is_one_row(y):
@@ -144,7 +143,6 @@ def _is_seen_whole(
     these do not follow one another in memory, they are copied. Filters that are too large for that
     take the other road in any layout.
     """
-    one_tap = problem.a == problem.b == 1
     return (
         problem.groups == 1
         and x.shape[2:] == w.shape[2:] == (problem.a, problem.b)
@@ -152,14 +150,14 @@ def _is_seen_whole(
         and where == (1, 0, 0)
         and x.size > 0
         and y.size > 0
-        and (one_tap or problem.dilation == (1, 1))
-        and (one_tap or math.prod(problem.w4) <= PIECE // 2)
+        and (problem.one_tap or problem.dilation == (1, 1))
+        and (problem.one_tap or math.prod(problem.w4) <= PIECE // 2)
         and max(math.prod(problem.w4[1:]), problem.filters) <= PANEL_OF_FILTERS
     )
 
 
 @kept
-def _as_pixels(problem: Problem) -> Problem:
+def _images_as_pixels(problem: Problem) -> Problem:
     """The layer whose filters have one tap and see images as pixels."""
     return problem._replace(
         height=problem.images,
@@ -182,7 +180,7 @@ def _pixels_of(array: Array) -> Array:
 
 def _is_gathered(problem: Problem, x: Array, w: Array, y: Array, top: int, left: int) -> bool:
     """Whether images that are seen whole have elements that do not follow one another."""
-    together = x.flags.c_contiguous or problem.a == problem.b == 1
+    together = x.flags.c_contiguous or problem.one_tap
     return not together and _is_seen_whole(problem, x, w, y, (1, top, left))
 
 
@@ -331,10 +329,10 @@ def _call_of_taps(
     problem: Problem, x: Array, dy: Array, groups: int, top: int, left: int, threads: int, dw: Array
 ) -> Call:
     """What the kernels are called with for some channels, filters and taps of dW."""
-    can_be_copied = problem.bytes <= WORKSPACE // 4 or problem.a == problem.b == 1
+    can_be_copied = problem.bytes <= WORKSPACE // 4 or problem.one_tap
     if can_be_copied and _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
         taps = dw.reshape(len(dw), -1, 1, 1)
-        pixels = _as_pixels(problem), _pixels_of(x), _pixels_of(dy)
+        pixels = _images_as_pixels(problem), _pixels_of(x), _pixels_of(dy)
         return _call_exchanged(*pixels, 0, 0, threads, taps)
     if suits_exchange(problem):
         return _call_exchanged(problem, x, dy, top, left, threads, dw)
@@ -403,7 +401,8 @@ def _is_matrix_product(problem: Problem) -> bool:
     """Whether the filters have one tap, all channels meet, and no padding is seen."""
     rows, columns = problem.y4[2:]
     return (
-        problem.a == problem.b == problem.groups == 1
+        problem.one_tap
+        and problem.groups == 1
         and problem.top == problem.left == 0
         and (rows - 1) * problem.stride[0] < problem.height
         and (columns - 1) * problem.stride[1] < problem.width
@@ -415,11 +414,11 @@ def _call_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Arr
     rows, columns = problem.y4[2:]
     down, right = problem.stride
     seen = x[:, :, : (rows - 1) * down + 1 : down, : (columns - 1) * right + 1 : right]
-    return _call_exchanged(_pixels(problem), seen, dy, 0, 0, threads, dw)
+    return _call_exchanged(_seen_pixels(problem), seen, dy, 0, 0, threads, dw)
 
 
 @kept
-def _pixels(problem: Problem) -> Problem:
+def _seen_pixels(problem: Problem) -> Problem:
     """The same of what is seen of X."""
     rows, columns = problem.y4[2:]
     return problem._replace(
@@ -469,7 +468,7 @@ def _bias_call(problem: Problem, dy: Array, threads: int, result: Result) -> Cal
     total = total.reshape(problem.filters, 1, 1, 1)
     if dy.size == 0:
         total[...] = 0
-    return _batch(dy), total, _batch(dy), None, (1, (1, 1), (1, 1), 0, 0, 0), plan
+    return _batch(dy), total, _batch(dy), None, ONE_TAP, plan
 
 
 def _deliver_bias(call: Call, result: Result) -> None:

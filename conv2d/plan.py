@@ -361,7 +361,7 @@ def _is_small(problem: Problem) -> bool:
 def is_pointwise(problem: Problem) -> bool:
     """Whether each output sees one pixel, its own: planes are then as good as one long row."""
     return (
-        problem.a == problem.b == 1
+        problem.one_tap
         and problem.stride == (1, 1)
         and problem.top == problem.bottom == problem.left == problem.right == 0
     )
@@ -555,7 +555,7 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     lanes = _share(filters, 128)
     width = strip * problem.stride[1] + taps[1] * problem.dilation[1]
     height = band * problem.stride[0] + taps[0] * problem.dilation[0]
-    seen = 1 if problem.a == problem.b == 1 else width * height
+    seen = 1 if problem.one_tap else width * height
     room = 2**18 // itemsize
     depth = _share(channels, min(room // (taps[0] * taps[1] * max(lanes, 16)), room // seen))
     # Several threads have enough to do: by partial sums, whatever the threads, if these are few

@@ -72,6 +72,11 @@ class Problem(Settings):
         return self.filters, self.channels // self.groups, self.a, self.b
 
     @cached_property
+    def one_tap(self) -> bool:
+        """Whether each filter has one tap a channel."""
+        return self.a == self.b == 1
+
+    @cached_property
     def reach(self) -> tuple[int, int]:
         """How many rows and columns lie between the first tap and the last."""
         return self.dilation[0] * (self.a - 1), self.dilation[1] * (self.b - 1)

@@ -523,8 +523,8 @@ cdef bint walk_same(Plane *p, int kind, bint reverse, int threads) except -1:
 
     False where these are not to be used.
     """
-    cdef const LayerKernels *table = layer_tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64]
-    cdef Gradients g
+    cdef Task task
+    cdef Gradients *g = &task.gradients
     cdef Layer *layer = &g.layers[0]
     cdef object algorithm
     if p.a != 3 or p.b != 3 or p.oh * p.ow > walked:
@@ -556,13 +556,12 @@ cdef bint walk_same(Plane *p, int kind, bint reverse, int threads) except -1:
     lay_side(&layer.rows, p.oh)
     lay_side(&layer.columns, p.ow)
     layer.mode = ZEROS
-    if not reverse:
-        run(<Work> table.forward, layer, &layer.threads, flops_of(layer))
-        return True
-    g.kernel = table.backward
     g.threads = layer.threads
     g.wanted[0], g.wanted[1], g.wanted[2] = True, False, False
-    run(<Work> run_gradients, &g, &g.threads, flops_of(layer))
+    task.kernel = GRADIENTS if reverse else LAYER
+    task.element = FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64
+    task.flops = flops_of(layer)
+    do(&task)
     return True
 
 
