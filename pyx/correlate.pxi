@@ -6,10 +6,12 @@
 # column q and used for every tile row that its row meets. In a strip of columns the MR + a - 1
 # rows of X stay in L2. The sum goes over p, then q, in groups of filter rows (a sequential
 # sum over a large filter loses digits), the same for every element, wherever it lies in a tile.
-# Rows of zeros are skipped. `correlate_rows.pxi` has the rows of tiles.
+# Rows of zeros are skipped. A Y that leaves no room for X in caches goes past them where its rows
+# lie alike in their cache lines. `correlate_rows.pxi` has the rows of tiles.
 
 cdef enum:
     GROUP = 16  # filter rows whose products are summed before they join the others
+    SIDE = 3  # of a filter whose taps stay in registers, where there are enough
 
 
 cdef struct Strip:
@@ -20,6 +22,7 @@ cdef struct Strip:
     Py_ssize_t y_pitch
     Py_ssize_t x_step, y_step  # from a left to a right vector, in `tiles_apart`
     int live  # rows of the tile that are rows of Y
+    bint streams  # whether aligned tiles go past the caches
     real bias
 
 
@@ -133,6 +136,22 @@ cdef inline void meet_groups(
         acc[t] = sums[t]
 
 
+cdef inline void put_tile(
+    const Strip *s, const vec *acc, Py_ssize_t j, int nv, int acc_row, Py_ssize_t y_step
+) noexcept nogil:
+    cdef int t, v
+    cdef real *y
+    cdef bint streams = s.streams and y_step == LANES and is_aligned(s.y + j)
+    for t in range(MR):
+        if t < s.live:
+            y = s.y + t * s.y_pitch + j
+            for v in range(nv):
+                if streams:
+                    stream(y + v * y_step, acc[t * acc_row + v])
+                else:
+                    store(y + v * y_step, acc[t * acc_row + v])
+
+
 cdef inline Py_ssize_t tiles(
     const Strip *s, Py_ssize_t j, Py_ssize_t end, int nv,
     Py_ssize_t step, Py_ssize_t x_step, Py_ssize_t y_step, bint tall
@@ -151,10 +170,53 @@ cdef inline Py_ssize_t tiles(
             meet_groups(acc, s.rows, s.w, s.a, s.b, j, nv, x_step, s.a)
         else:
             meet_all(acc, s.rows, s.w, s.a, s.b, j, nv, x_step, s.a)
+        put_tile(s, acc, j, nv, NV, y_step)
+        j += step
+    return j
+
+
+cdef inline void meet_three(
+    vec *acc, const vec *tap, const real **rows, Py_ssize_t j, Py_ssize_t x_step, int r
+) noexcept nogil:
+    """Row r of X into the tile rows that meet it through a filter of SIDE rows and columns."""
+    cdef int q, t, v
+    cdef vec x[2]
+    cdef const real *row = rows[r]
+    if row == NULL:
+        return
+    row += j
+    for q in range(SIDE):
+        for v in range(2):
+            x[v] = load(row + q + v * x_step)
         for t in range(MR):
-            if t < s.live:
-                for v in range(nv):
-                    store(s.y + t * s.y_pitch + j + v * y_step, acc[t * NV + v])
+            if 0 <= r - t < SIDE:
+                for v in range(2):
+                    acc[t * 2 + v] = acc[t * 2 + v] + tap[(r - t) * SIDE + q] * x[v]
+
+
+cdef inline Py_ssize_t tiles_of_nine(
+    const Strip *s, Py_ssize_t j, Py_ssize_t end,
+    Py_ssize_t step, Py_ssize_t x_step, Py_ssize_t y_step
+) noexcept nogil:
+    """The same for 3 x 3 taps, which stay in registers, two vectors at a time."""
+    cdef vec acc[MR * 2]
+    cdef vec tap[SIDE * SIDE]
+    cdef int t, v
+    for t in range(SIDE):
+        for v in range(SIDE):
+            tap[t * SIDE + v] = splat(s.w[v * SIDE + t])
+    while j + step <= end:
+        for t in range(MR * 2):
+            acc[t] = splat(s.bias)
+        meet_three(acc, tap, s.rows, j, x_step, 0)
+        meet_three(acc, tap, s.rows, j, x_step, 1)
+        meet_three(acc, tap, s.rows, j, x_step, 2)
+        meet_three(acc, tap, s.rows, j, x_step, 3)
+        meet_three(acc, tap, s.rows, j, x_step, 4)
+        meet_three(acc, tap, s.rows, j, x_step, 5)
+        meet_three(acc, tap, s.rows, j, x_step, 6)
+        meet_three(acc, tap, s.rows, j, x_step, 7)
+        put_tile(s, acc, j, 2, 2, y_step)
         j += step
     return j
 
@@ -191,8 +253,21 @@ cdef Py_ssize_t tall_tiles_4(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexc
 cdef Py_ssize_t tall_tiles_apart(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
     return tiles(s, j, end, 2, LANES, s.x_step, s.y_step, True)
 
+cdef Py_ssize_t nine_tiles_2(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles_of_nine(s, j, end, 2 * LANES, LANES, LANES)
 
-# By whether the filter has more than GROUP rows, and by vectors; at 0 a left and a right one.
-cdef Tiles TILES[2][5]
+cdef Py_ssize_t nine_tiles_apart(const Strip *s, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    return tiles_of_nine(s, j, end, LANES, s.x_step, s.y_step)
+
+
+# By kind of filter (of up to GROUP rows, of more, of 3 x 3) and by vectors; at 0 a left and right.
+cdef Tiles TILES[3][5]
 TILES[0][:] = [tiles_apart, tiles_1, tiles_2, tiles_3, tiles_4]
 TILES[1][:] = [tall_tiles_apart, tall_tiles_1, tall_tiles_2, tall_tiles_3, tall_tiles_4]
+TILES[2][:] = [nine_tiles_apart, tiles_1, nine_tiles_2, tiles_3, nine_tiles_2]
+
+
+cdef inline Tiles *tiles_for(const Strip *s) noexcept nogil:
+    if s.a == s.b == SIDE and NV >= 4:
+        return TILES[2]
+    return TILES[s.a > GROUP]

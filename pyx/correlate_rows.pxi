@@ -10,6 +10,7 @@ cdef enum:
     WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
     CHUNK_OF_X = 1024  # columns of Y that a copy of whole rows serves; whole tiles
     BYTES_OF_X = 1 << 17  # of such a copy, for it to stay in L2
+    STREAMED = 1 << 23  # bytes of Y from which on it goes past the caches
 
 
 cdef inline Py_ssize_t last_vectors(Py_ssize_t vectors) noexcept nogil:
@@ -20,7 +21,7 @@ cdef inline Py_ssize_t last_vectors(Py_ssize_t vectors) noexcept nogil:
 
 cdef inline void interior(const Strip *s, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """A row of tiles over columns of X whose windows lie inside X, at least a vector or none."""
-    cdef Tiles *of_vectors = TILES[s.a > GROUP]
+    cdef Tiles *of_vectors = tiles_for(s)
     cdef Py_ssize_t vectors = vectors_in(end - begin), last = last_vectors(vectors), j
     if vectors == 0:
         return
@@ -56,7 +57,7 @@ cdef struct Memory:
 
 cdef Layout lay_out(Plane *p) noexcept nogil:
     cdef Layout cut
-    cdef Py_ssize_t columns, fitting, line = 64 // sizeof(real)
+    cdef Py_ssize_t columns, fitting
     cut.outside = max(p.left, p.ow - (p.n + p.left - p.b + 1), <Py_ssize_t> 0)
     cut.edge = vectors_in(cut.outside)
     columns = cut.edge * LANES
@@ -70,7 +71,7 @@ cdef Layout lay_out(Plane *p) noexcept nogil:
     else:
         cut.half = vectors_in(columns + p.b - 1) * LANES + LANES
         columns = 2 * cut.half
-    cut.pitch = (parts_in(columns, line) // 2 * 2 + 1) * line  # odd: in cache sets apart
+    cut.pitch = pitch_of(columns)
     fitting = BYTES_OF_X // (cut.pitch * <Py_ssize_t> sizeof(real)) - p.a + 1
     p.band = min(p.band, max(fitting // MR, <Py_ssize_t> 2) * MR)
     cut.rows = (p.band + MR + p.a + 7) // 8 * 8  # keeps what follows the pointers aligned
@@ -140,7 +141,7 @@ cdef void band_in_place(
             if strip == 0 and columns > 0:
                 s.rows = memory.copies + i
                 s.y = y + i * s.y_pitch
-                TILES[s.a > GROUP][0](s, 0, columns)
+                tiles_for(s)[0](s, 0, columns)
 
 
 cdef void last_tile(
@@ -151,7 +152,7 @@ cdef void last_tile(
     What it spoils is stored later; where nothing may be spoilt, it is stored by way of `bounce`.
     """
     cdef Py_ssize_t vectors = vectors_in(columns), t, k
-    cdef Tiles tiles_of = TILES[s.a > GROUP][vectors]
+    cdef Tiles tiles_of = TILES[s.a > GROUP][vectors]  # store row by row, whole
     cdef real *y = s.y
     cdef real *last = y + (s.live - 1) * s.y_pitch + j
     if columns == vectors * LANES or s.y_pitch == p.ow and last + vectors * LANES <= y_end:
@@ -196,9 +197,9 @@ cdef void band_from_copies(
             s.y = y + tile * MR * s.y_pitch + begin
             s.live = min(rows - tile * MR, <Py_ssize_t> MR)
             last_tile(p, s, begin_last, columns - begin_last, y_end, memory.bounce)
-            j = TILES[s.a > GROUP][NV](s, 0, begin_last)
+            j = tiles_for(s)[NV](s, 0, begin_last)
             if j < begin_last:
-                TILES[s.a > GROUP][(begin_last - j) // LANES](s, j, begin_last)
+                tiles_for(s)[(begin_last - j) // LANES](s, j, begin_last)
 
 
 cdef void correlate_rows(
@@ -216,6 +217,7 @@ cdef void correlate_rows(
     s.b = p.b
     s.bias = 0 if p.bias == NULL else (<const real *> p.bias)[0]
     s.y_pitch = p.y_pitch
+    s.streams = p.y_pitch % LANES == 0 and p.oh * p.ow * <Py_ssize_t> sizeof(real) >= STREAMED
     for band in range(parts_in(last - first, p.band)):
         i = first + band * p.band
         rows = min(p.band, last - i)
@@ -230,6 +232,8 @@ cdef void correlate_rows(
             )
         else:
             band_in_place(p, cut, &s, rows, &memory)
+    if s.streams:
+        end_streams()
 
 
 cdef void correlate_rows_exactly(const Plane *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil:

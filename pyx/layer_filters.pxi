@@ -94,7 +94,8 @@ cdef inline bint sees(
 
 
 cdef void choose_taps(
-    const Job *job, Filters *f, Py_ssize_t u, Py_ssize_t u_last, Py_ssize_t v, Py_ssize_t v_last
+    const Job *job, Filters *f, Py_ssize_t u, Py_ssize_t u_last, Py_ssize_t v, Py_ssize_t v_last,
+    Py_ssize_t channels
 ) noexcept nogil:
     """Let a tile step through the taps that some outputs see, for a few channels at a time."""
     cdef const Block *b = &f.b
@@ -117,7 +118,7 @@ cdef void choose_taps(
             f.along[to] = tap * f.lanes
             to += 1
     taps = to
-    folds = max(TABLE // max(taps, <Py_ssize_t> 1), <Py_ssize_t> 1)
+    folds = max(min(TABLE // max(taps, <Py_ssize_t> 1), channels), <Py_ssize_t> 1)
     for fold in range(1, folds):
         for i in range(taps):
             f.across[to + i] = f.across[i] + fold * f.channel
@@ -129,12 +130,15 @@ cdef void choose_taps(
 
 
 cdef void make_lattice(
-    const Job *job, Filters *f, const real *seen, real *sums, Py_ssize_t channels
+    const Job *job, Filters *f, const real *seen, Py_ssize_t images, Py_ssize_t image_step,
+    real *sums, Py_ssize_t channels
 ) noexcept nogil:
-    """The outputs of one image and lattice, on top of what is there or of the bias."""
+    """The outputs of one lattice of some images, on top of what is there or of the bias."""
     cdef Tile *t = &f.t
     cdef Py_ssize_t rows = min(f.count, f.rows.count - f.u), width = f.columns.count, runs, u, i
-    cdef Py_ssize_t v, v_end, last_u = 0, v_from, v_to
+    cdef Py_ssize_t v, v_end, last_u = 0, v_from, v_to, image
+    cdef Py_ssize_t image_sums = f.height * f.width * f.lanes
+    cdef real *end
     cdef int nv = <int> (f.lanes // LANES), k
     cdef bint as_one = (
         f.b.seen != NULL and f.down == width * f.right and f.rows.step * f.columns.step == 1
@@ -154,13 +158,17 @@ cdef void make_lattice(
             v_end = (i + 1) * width // runs
             v_from = 0 if as_one else v
             v_to = f.columns.count if as_one else v_end
-            choose_taps(job, f, u, u + last_u, v_from, v_to - 1)
+            choose_taps(job, f, u, u + last_u, v_from, v_to - 1, channels)
             t.steps = channels * (f.k_end - f.k) * (f.q_end - f.q)
             t.w = seen + u * f.down + v * f.right
-            for k in range(nv):
-                t.end[k] = sums + v * t.end_row + k * LANES
-                t.start[k] = f.b.buffer + k * LANES if t.first else t.end[k]
-            TILE_OF[nv - 1][v_end - v - 1](t)
+            end = sums + v * t.end_row
+            for image in range(images):
+                for k in range(nv):
+                    t.end[k] = end + k * LANES
+                    t.start[k] = f.b.buffer + k * LANES if t.first else t.end[k]
+                TILE_OF[nv - 1][v_end - v - 1](t)
+                t.w += image_step
+                end += image_sums
         sums += f.rows.step * f.width * f.lanes
 
 
@@ -169,7 +177,7 @@ cdef void make_images(
 ) noexcept nogil:
     """The outputs of some images, [row][column][m], a block of channels r at a time."""
     cdef Block *b = &f.b
-    cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, image, r, channels
+    cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, r, channels
     cdef Py_ssize_t lattices = job.row_walks * job.column_walks, lattice
     for i in range(f.lanes):
         b.buffer[i] = 0
@@ -182,14 +190,10 @@ cdef void make_images(
         channels = (i + 1) * job.r // parts - r
         transpose_filters(job, f, r, channels)
         f.t.first = i == 0
-        for image in range(images):
-            for lattice in range(lattices):
-                f.rows = &job.rows[lattice // job.column_walks]
-                f.columns = &job.columns[lattice % job.column_walks]
-                make_lattice(
-                    job, f, seen + image * image_step + r * f.channel,
-                    b.sums + image * f.height * f.width * f.lanes, channels,
-                )
+        for lattice in range(lattices):
+            f.rows = &job.rows[lattice // job.column_walks]
+            f.columns = &job.columns[lattice % job.column_walks]
+            make_lattice(job, f, seen + r * f.channel, images, image_step, b.sums, channels)
 
 
 cdef void join_walks(

@@ -14,24 +14,8 @@ cdef extern from "simd.h" nogil:
         LANES
     vec load(const real *)
     void store(real *, vec)
+    void stream(real *, vec)
     vec splat(real)
-
-
-cdef extern from *:
-    """
-    /* Past the caches; p is aligned to a vector. */
-    static inline void stream(real *p, vec v)
-    {
-    #if defined(__AVX__)
-        __asm__ volatile("vmovntps %1, %0" : "=m"(*(vec *)p) : "x"(v));
-    #elif defined(__SSE__)
-        __asm__ volatile("movntps %1, %0" : "=m"(*(vec *)p) : "x"(v));
-    #else
-        store(p, v);
-    #endif
-    }
-    """
-    void stream(real *, vec) nogil
 
 
 cdef enum:

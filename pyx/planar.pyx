@@ -25,6 +25,9 @@ cdef extern from "simd.h" nogil:
         LANES, MR, NV, RS, TAPS
     vec load(const real *)
     void store(real *, vec)
+    void stream(real *, vec)
+    void end_streams()
+    bint is_aligned(const real *)
     vec splat(real)
     vec add_product(vec, vec, vec)
     float half(uint16_t)
@@ -38,6 +41,12 @@ include "common.pxi"
 
 cdef inline Py_ssize_t vectors_in(Py_ssize_t columns) noexcept nogil:
     return parts_in(columns, LANES)
+
+
+cdef inline Py_ssize_t pitch_of(Py_ssize_t columns) noexcept nogil:
+    """From row to row of a copy: an odd number of cache lines, so that rows lie in sets apart."""
+    cdef Py_ssize_t line = 64 // sizeof(real)
+    return (parts_in(columns, line) // 2 * 2 + 1) * line
 
 
 cdef inline const real *end_of(

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 #include <string.h>
-#if defined(__F16C__) || defined(__AVX512F__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -263,6 +263,23 @@ static inline vec add_product(vec sum, vec a, vec b)
     return sum;
 }
 static inline void store(real *p, vec v) { *(vec *)p = v; }
+/* To an aligned place past the caches, where its line is not read first; other threads see such
+   stores in order only after `end_streams`. */
+#if defined(__AVX512F__)
+static inline void stream(real *p, vec v) { _mm512_stream_si512((__m512i *)p, (__m512i)v); }
+#elif defined(__AVX__)
+static inline void stream(real *p, vec v) { _mm256_stream_si256((__m256i *)p, (__m256i)v); }
+#elif defined(__SSE2__)
+static inline void stream(real *p, vec v) { _mm_stream_si128((__m128i *)p, (__m128i)v); }
+#else
+static inline void stream(real *p, vec v) { store(p, v); }
+#endif
+static inline int is_aligned(const real *p) { return (uintptr_t)p % sizeof(vec) == 0; }
+#if defined(__SSE2__)
+static inline void end_streams(void) { _mm_sfence(); }
+#else
+static inline void end_streams(void) {}
+#endif
 #if CONV2D_ELEMENT != 4
 /* At most a vector: n lanes, one after another or at (or from) every second place; nothing else is
    touched, not even read. */
@@ -367,13 +384,13 @@ static inline real flag(int set)
 }
 
 /* Register tiles. Y: MR rows x NV vectors of accumulators, NV vectors of X, one tap: 24 + 4 + 1 of 32
-   registers, or 12 + 2 + 1 of 16. dW: TAPS x TAPS taps of accumulators, RS vectors of dY, one of X:
-   25 + 4 + 1 of 32, or 9 + 4 + 1 of 16. */
+   registers, or 12 + 2 + 1 of 16. dW: up to TAPS x TAPS taps of accumulators, RS vectors of dY (half
+   as many for 5 rows of taps), one of X: 20 + 8 + 1 or 25 + 4 + 1 of 32, or 9 + 4 + 1 of 16. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { NV = 4, TAPS = 5 };
+enum { NV = 4, TAPS = 5, RS = 8 };
 #else
-enum { NV = 2, TAPS = 3 };
+enum { NV = 2, TAPS = 3, RS = 4 };
 #endif
-enum { LANES = sizeof(vec) / sizeof(real), MR = 6, RS = 4 };
+enum { LANES = sizeof(vec) / sizeof(real), MR = 6 };
 
 #endif

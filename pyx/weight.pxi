@@ -71,6 +71,9 @@ cdef inline void taps(const Columns *c, total *sums, int pt, int qt, int rs) noe
                 meet_y(acc, y, x_rows, j + c.q, 5, pt, qt, rs)
                 meet_y(acc, y, x_rows, j + c.q, 6, pt, qt, rs)
                 meet_y(acc, y, x_rows, j + c.q, 7, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 8, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 9, pt, qt, rs)
+                meet_y(acc, y, x_rows, j + c.q, 10, pt, qt, rs)
         for t in range(pt * qt):
             store(flat + t * LANES, acc[t])
         for j in range(pt * qt * LANES):
@@ -143,19 +146,19 @@ cdef void taps_4x5(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 4, 5, RS)
 
 cdef void taps_5x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 1, RS)
+    taps(c, sums, 5, 1, RS // 2)
 
 cdef void taps_5x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 2, RS)
+    taps(c, sums, 5, 2, RS // 2)
 
 cdef void taps_5x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 3, RS)
+    taps(c, sums, 5, 3, RS // 2)
 
 cdef void taps_5x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 4, RS)
+    taps(c, sums, 5, 4, RS // 2)
 
 cdef void taps_5x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 5, RS)
+    taps(c, sums, 5, 5, RS // 2)
 
 cdef void low_taps_3x1(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 3, 1, 3)
@@ -225,9 +228,9 @@ cdef bint rows_collide(const Plane *p) noexcept nogil:
 
 cdef inline int rows_of_y(int pt, bint low) noexcept nogil:
     """Rows of Y a step, of the functions above."""
-    if not low or pt < 3:
-        return RS
-    return 2 if pt > 4 else 3
+    if low and pt > 2:
+        return 2 if pt > 4 else 3
+    return RS // 2 if pt > 4 else RS
 
 
 cdef struct WeightMemory:
@@ -290,14 +293,15 @@ cdef void weight_from_copies(
             memory.y_table[r] = memory.zeros if row == NULL else row + begin
         if begin + columns > p.ow:
             copy_padded(
-                memory.y_copy, CHUNK, memory.y_table, memory.y_rows, steps * rs,
+                memory.y_copy, pitch_of(columns), memory.y_table, memory.y_rows, steps * rs,
                 last, begin, columns, ZEROS, end_of(p.y, p.oh, p.ow, p.y_pitch),
             )
         for r in range(steps * rs + pt - 1):
             memory.x_table[r] = memory.zeros
         copy_padded(
-            memory.x_copy, CHUNK + MAX_FILTER, memory.x_table, memory.x_rows, steps * rs + pt - 1,
-            p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
+            memory.x_copy, pitch_of(columns + p.b - 1), memory.x_table, memory.x_rows,
+            steps * rs + pt - 1, p.n, begin - p.left, columns + p.b - 1, p.mode,
+            end_of(p.x, p.m, p.n, p.x_pitch),
         )
         weight_columns(p, memory, steps, pt, columns)
         begin += CHUNK
@@ -364,7 +368,7 @@ cdef void weight_share(
     memory.x_table = memory.y_table + rows
     memory.sums = <total *> (memory.x_table + rows)
     memory.y_copy = <real *> (memory.sums + parts_in(p.b, TAPS) * TAPS * TAPS * LANES)
-    memory.x_copy = memory.y_copy + rows * CHUNK
+    memory.x_copy = memory.y_copy + rows * pitch_of(CHUNK)
     memory.zeros = zeros
     memory.copied = rows_collide(p) and p.b >= WORTH_A_COPY
     memory.low = rows_collide(p) and not memory.copied
@@ -379,7 +383,10 @@ cdef inline Py_ssize_t table_rows(const Plane *p) noexcept nogil:
 cdef size_t weight_bytes(const Plane *p) noexcept nogil:
     """What one thread needs."""
     return aligned(
-        table_rows(p) * (4 * sizeof(void *) + (2 * CHUNK + MAX_FILTER) * sizeof(real))
+        table_rows(p) * (
+            4 * sizeof(void *)
+            + (pitch_of(CHUNK) + pitch_of(CHUNK + MAX_FILTER)) * sizeof(real)
+        )
         + parts_in(p.b, TAPS) * TAPS * TAPS * LANES * sizeof(total)
         + LANES * sizeof(real)
     )

@@ -61,6 +61,26 @@ def test_filter_far_apart():
     )
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("columns", [2048, 2051])
+@pytest.mark.parametrize("size", [3, 5, 17])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+def test_results_larger_than_caches(level, dtype, size, columns, shift):
+    """A large Y, wherever it lies in cache lines, has the bits of its parts; no more is written."""
+    rng = np.random.default_rng(columns + size)
+    x = rng.integers(-1000, 1000, (1100, columns)).astype(dtype)
+    w = rng.integers(-1000, 1000, (size, size)).astype(dtype)
+    options = {"padding": ((0, 0), (size // 2, size // 2)), "algorithm": "direct"}
+    memory = np.full(x.size + 2, 7, dtype)
+    out = memory[shift : shift + (1101 - size) * columns].reshape(-1, columns)
+    conv2d.conv2d(x, w, out=out, num_threads=2, **options)
+    assert (memory[:shift] == 7).all()
+    assert (memory[shift + out.size :] == 7).all()
+    for i in range(0, len(out), 217):
+        part = conv2d.conv2d(x[i : i + 217 + size - 1], w, num_threads=1, **options)
+        np.testing.assert_array_equal(out[i : i + 217], part)
+
+
 @UNSANITIZED
 def test_many_elements():
     """More than 2^31 in each plane, which is one row again and again: exact in float64."""
