@@ -141,7 +141,7 @@ def conv2d(
     plane = _is_planar(problem, "forward", x)
     x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
     w = readable(apart(w, out), dtype, strided=True, plane=plane)
-    result = Result(problem.y_shape, dtype, out, not plane, plane)
+    result = Result(problem.y_shape, dtype, out, not plane, plane, beside=x)
     if plane:
         plan = make_plan(problem, "forward", threads)
         made = planar.forward(problem, x, w, bias, plan, result)
@@ -536,7 +536,7 @@ def _deliver_input(
     threads = _threads(num_threads)
     w = readable(apart(w, out), dtype, strided=True, plane=plane)
     dy = readable(apart(dy, out), dtype, not plane, narrow=plane, plane=plane)
-    result = Result(problem.x_shape, dtype, out, not plane, plane)
+    result = Result(problem.x_shape, dtype, out, not plane, plane, beside=dy)
     if plane:
         plan = make_plan(problem, "input", threads)
         made = planar.input_gradient(problem, w, dy, bias, plan, result)

@@ -106,6 +106,9 @@ def apart(array: Array, out: Array | None) -> Array:
     return array.copy() if out is not None and np.may_share_memory(array, out) else array
 
 
+LARGEST = 2**48  # elements: more are left to np.empty to refuse
+
+
 class Result:
     """Where a result of type `dtype` goes: kernels write into it directly, or a block at a time.
 
@@ -120,10 +123,19 @@ class Result:
         out: Array | None,
         strided: bool = False,
         plane: bool = False,
+        beside: Array | None = None,
     ) -> None:
-        """`strided`: kernels write to any strides; `plane`: it is those of one plane."""
+        """`strided`: kernels write to any strides; `plane`: it is those of one plane.
+
+        A new plane is placed so that writing it is fast while `beside` is read.
+        """
         self.dtype = dtype.newbyteorder("=")
-        self.array = np.empty(shape, self.dtype) if out is None else out
+        if out is not None:
+            self.array = out
+        elif beside is not None and len(shape) == 2 and shape[0] * shape[1] < LARGEST:
+            self.array = _door.empty_beside(beside, *shape, self.dtype)
+        else:
+            self.array = np.empty(shape, self.dtype)
         self.kernel = kernel = kernel_type(self.dtype, plane)
         same = self.array.dtype == self.dtype and self.dtype.itemsize == kernel.itemsize
         self.direct = self.array.view(kernel) if same and _is_direct(self.array, strided) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .arrays import Correlation, Result
@@ -14,13 +16,19 @@ def factors(w: Array) -> tuple[Array, Array] | None:
 
     Each tap may be wrong by 4 units of rounding, for each of the numbers that it comes from is.
     """
-    wide = w.astype(np.float64)
-    p, q = np.unravel_index(np.argmax(abs(wide)), wide.shape)
-    peak = wide[p, q]
-    if not np.isfinite(peak) or abs(peak) < np.finfo(w.dtype).tiny:
+    p, q = divmod(int(abs(w).argmax()), w.shape[1])
+    peak = float(w[p, q])
+    limits = np.finfo(w.dtype)
+    if not math.isfinite(peak) or abs(peak) < limits.tiny:
         return None
+    # Nearly all other filters are told by a tap of another row and column.
+    i, j = 0 if p else -1, 0 if q else -1
+    tap = float(w[i, j])
+    if abs(tap - float(w[i, q]) * (float(w[p, j]) / peak)) > 4 * float(limits.eps) * abs(tap):
+        return None
+    wide = w.astype(np.float64)
     column, row = wide[:, q : q + 1], wide[p : p + 1] / peak
-    if (abs(wide - column * row) > 4 * np.finfo(w.dtype).eps * abs(wide)).any():
+    if (abs(wide - column * row) > 4 * limits.eps * abs(wide)).any():
         return None
     return column.astype(w.dtype), row.astype(w.dtype)
 
@@ -41,7 +49,7 @@ def correlate(
     rows = max(SEPARABLE_CHUNK // max(x.shape[1], width), 6)
     for i in range(0, height, rows):
         end = min(i + rows, height)
-        between = Result((end - i, x.shape[1]), w.dtype, None)
+        between = Result((end - i, x.shape[1]), w.dtype, None, beside=x)
         direct(x, column, None, top - i, 0, between)
         out = None if result.direct is None else result.direct[i:end]
         block = Result((end - i, width), w.dtype, out)

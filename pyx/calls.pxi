@@ -210,13 +210,16 @@ cdef inline int threads_of(object num_threads) noexcept:
     return 0
 
 
+cdef inline object shape_of(object array):
+    return None if array is None else array.shape
+
+
 cdef tuple key_of(tuple call, int *kind):
     """What a call is known by; None where its arrays or settings are unusual.
 
     The call: the name of the function, a tuple of arrays (or None), a tuple of settings, threads.
     """
     cdef tuple arrays = call[1], settings = call[2]
-    cdef object shape
     cdef int threads = threads_of(call[3])
     kind[0] = dense_kind(arrays[0])
     if kind[0] < 0 or threads == 0 or not is_plain(settings):
@@ -225,9 +228,11 @@ cdef tuple key_of(tuple call, int *kind):
         if array is not None and dense_kind(array) != kind[0]:
             return None
     if len(arrays) == 2:
-        return call[0], kind[0], arrays[0].shape, arrays[1].shape, settings, threads
-    shape = None if arrays[2] is None else arrays[2].shape
-    return call[0], kind[0], arrays[0].shape, arrays[1].shape, shape, settings, threads
+        return call[0], kind[0], arrays[0].shape, shape_of(arrays[1]), settings, threads
+    return (
+        call[0], kind[0], arrays[0].shape, shape_of(arrays[1]), shape_of(arrays[2]), settings,
+        threads,
+    )
 
 
 cdef bint is_plain(object setting):

@@ -460,7 +460,7 @@ cdef enum:
 
 
 cdef cnp.ndarray new_array(int rank, cnp.npy_intp *sizes, int kind, cnp.ndarray x):
-    """A new array of x's type, which if it is a large plane lies half a page away from x.
+    """A new array, of elements as large as those of x; if a large plane, half a page away from x.
 
     Where they lie alike in their pages, loads of x wait for stores that only seem to overlap them.
     """
@@ -478,6 +478,14 @@ cdef cnp.ndarray new_array(int rank, cnp.npy_intp *sizes, int kind, cnp.ndarray 
     )
     cnp.set_array_base(y, memory)
     return y
+
+
+def empty_beside(cnp.ndarray x, Py_ssize_t rows, Py_ssize_t columns, dtype):
+    """A new plane of a native type, of fewer than 2^48 elements, for what is computed from x."""
+    cdef cnp.npy_intp *sizes = [rows, columns]
+    if dtype.itemsize != cnp.PyArray_ITEMSIZE(x):  # in step with no row of x
+        return cnp.PyArray_EMPTY(2, sizes, dtype.num, 0)
+    return new_array(2, sizes, dtype.num, x)
 
 
 # ---------------------------------------------------------------- the fast road

@@ -170,6 +170,27 @@ def test_numbers_of_threads_that_are_none(wrong):
         conv2d.conv2d(x, w, padding=1, num_threads=wrong)
 
 
+def test_arrays_that_are_none():
+    """They are refused as ever, also where calls are kept."""
+    x, w = np.ones((1, 1, 5, 5), "f4"), np.ones((1, 1, 3, 3), "f4")
+    conv2d.conv2d(x, w)
+    conv2d.conv2d_input(x.shape, w, x)
+    conv2d.conv2d_weight(x, w.shape, x)
+    conv2d.conv2d_backward(x, x, w)
+    conv2d.conv_transpose2d(x, w)
+    assert _door.kept_count() > 0
+    for name, call in [
+        ("w", lambda: conv2d.conv2d(x, None)),
+        ("x", lambda: conv2d.conv2d(None, w)),
+        ("w", lambda: conv2d.conv2d_input(x.shape, None, x)),
+        ("dy", lambda: conv2d.conv2d_weight(x, w.shape, None)),
+        ("dy", lambda: conv2d.conv2d_backward(None, x, w)),
+        ("w", lambda: conv2d.conv_transpose2d(x, None)),
+    ]:
+        with pytest.raises(TypeError, match=rf"^{name} has dtype"):
+            call()
+
+
 def test_out_that_does_not_fit():
     x, w = make([(9, 40), (3, 5)], 0)
     y = conv2d.conv2d(x, w, padding=1)
