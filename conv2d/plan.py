@@ -162,13 +162,13 @@ def plan_same(
 
 
 # In the order of the enum in pyx/kernels.pxd.
-POSITIONS, PLANES, FILTERS, COLUMNS = range(4)
+POSITIONS, PLANES, FILTERS, COLUMNS, ANY_COLUMNS = range(5)
 
 
 class LayerPlan(NamedTuple):
     """What the kernels of layers are told beside the sizes; see pyx/kernels.pxd."""
 
-    lanes_of: int  # what lies in the lanes: POSITIONS, PLANES, FILTERS or COLUMNS
+    lanes_of: int  # what lies in the lanes: POSITIONS, PLANES, FILTERS, COLUMNS or ANY_COLUMNS
     band: int  # rows of outputs at a time
     strip: int  # columns of outputs at a time
     depth: int  # channels that are summed up at a time
@@ -282,7 +282,8 @@ def _plan_columns(problem: Problem, direction: str, threads: int) -> LayerPlan:
     threads = 1 if _is_small(problem) else min(threads, MAX_THREADS)
     planes = problem.images * (problem.channels if direction == "input" else problem.filters)
     parts = -(-rows // band) if planes < 4 * threads else 1  # of the rows of a plane
-    return LayerPlan(COLUMNS, band, problem.width, 1, problem.a, problem.b, parts, bands, threads)
+    lanes_of = COLUMNS if walks_columns(problem, direction) else ANY_COLUMNS
+    return LayerPlan(lanes_of, band, problem.width, 1, problem.a, problem.b, parts, bands, threads)
 
 
 @kept
@@ -301,6 +302,43 @@ def is_depthwise(problem: Problem, direction: str) -> bool:
         and max(problem.a, problem.b) <= MAX_FILTER
         and (problem.height * problem.width > small or problem.filters < 8)
     )
+
+
+@kept
+def walks_any_columns(problem: Problem, direction: str) -> bool:
+    """Whether Y or dX of a depthwise layer walks down columns with filters of any size.
+
+    Rather than with channels in the lanes: both are counted in operations on vectors for a plane
+    (fitted to filters from 1 x 7 to 7 x 7 on planes of 13 x 13 to 112 x 112).
+    """
+    groups, (rows, columns) = max(problem.groups, 1), problem.y4[2:]
+    back, stride = direction == "input", problem.stride[0]
+    fits = (
+        direction != "weight"
+        and not problem.plane
+        and problem.channels == groups
+        and problem.filters <= (groups if back else 2 * groups)
+        and problem.mode == "zeros"
+        and problem.stride in ((1, 1), (2, 2))
+        and (not back or stride == 1 or problem.dilation == (1, 1))
+        and problem.a * problem.b <= 64
+        and 0 < problem.width <= COLUMNS_WIDTH
+        and min(rows, columns) > 0
+        and not walks_columns(problem, direction)
+        and not is_depthwise(problem, direction)
+    )
+    if not fits or problem.filters > groups or not _has_small_pictures(problem, columns):
+        return fits
+    a, b = problem.a, problem.b
+    lanes = 16 * _lanes_filled(groups)
+    if back and stride == 2:
+        vectors = problem.height * -(-problem.width // 32)
+        walked = 500 + vectors * (b * (a + 4) / 4 + 0.65 * a * b + 8)
+        return walked < problem.height * problem.width / lanes * (20 + 0.3 * a * b)
+    shared = a > stride and problem.dilation[0] == 1
+    loads = b * ((3 * stride + a) / 4 if shared else a) * (2 if stride == 1 else 4.5)
+    walked = 500 + rows * -(-columns // 16) * (loads + a * b)
+    return walked < rows * columns / lanes * (10 * (stride**2 + 1) + 1.2 * a * b)
 
 
 @kept
@@ -370,7 +408,7 @@ def is_pointwise(problem: Problem) -> bool:
 @kept
 def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan:
     """The plan for Y, dX or dW of a layer; what decides the order of sums ignores `threads`."""
-    if walks_columns(problem, direction):
+    if walks_columns(problem, direction) or walks_any_columns(problem, direction):
         return _plan_columns(problem, direction, threads)
     if direction == "weight":
         return _plan_weight(problem, threads)

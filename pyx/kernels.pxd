@@ -55,7 +55,8 @@ cdef struct Kernels:
     Kernel round_to_half  # Y of float16 from X
 
 cdef enum:
-    POSITIONS, PLANES, FILTERS, COLUMNS  # in the lanes: positions, planes, filters, columns
+    # In the lanes: positions, planes, filters, columns (of certain filters, and of any).
+    POSITIONS, PLANES, FILTERS, COLUMNS, ANY_COLUMNS
 
 cdef struct Axis:
     # Rows or columns: of X, of W, of Y; output i sees tap p at i * stride - before + p * dilation

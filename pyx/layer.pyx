@@ -10,7 +10,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer, LayerKernels
+    ANY_COLUMNS, COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer,
+    LayerKernels
 )
 
 
@@ -57,6 +58,7 @@ include "layer_lanes_weight.pxi"
 include "layer_filters.pxi"
 include "layer_strips.pxi"
 include "layer_large_strips.pxi"
+include "layer_any_strips.pxi"
 include "layer_columns.pxi"
 include "layer_columns_weight.pxi"
 include "layer_drivers.pxi"

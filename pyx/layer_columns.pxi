@@ -1,20 +1,21 @@
 # Filters that see one channel each: Y and the gradient of X. 3 x 3 at strides 1 and 2; 5 x 5 and
-# 7 x 7 at stride 1
+# 7 x 7 at stride 1; more slowly all others
 #
 # Where few products share what is loaded, loads are what costs. So planes are read where they lie,
 # without a padded copy: what a vector sees beyond the ends of a row is masked. Vectors of columns
-# are walked from the top down (layer_strips.pxi, and for large filters layer_large_strips.pxi), a
-# block of rows at a time. Strips go from the right to the left, as what the last vector of a row
-# spoils behind it is stored later; in the last rows of a plane, and where rows of the result do not
-# follow one another, it is stored by way of `bounce`. Planes of at most half a vector are made in
-# pairs, side by side, for filters of 3 x 3.
+# are walked from the top down (layer_strips.pxi, for large filters layer_large_strips.pxi, for all
+# others layer_any_strips.pxi), a block of rows at a time. Strips go from the right to the left, as
+# what the last vector of a row spoils behind it is stored later; in the last rows of a plane, and
+# where rows of the result do not follow one another, it is stored by way of `bounce`. Planes of at
+# most half a vector are made in pairs, side by side, for filters of 3 x 3.
 
 cdef struct Columns:
     # What the items of one call share.
     const real *source
     Py_ssize_t s_n, s_c, s_row, s_column, height, width
     Py_ssize_t o_n, o_c, o_row, o_column, rows, columns  # of the result
-    Py_ssize_t side, top, left, stride
+    bint any  # filters of any size and dilation
+    Py_ssize_t a, b, down, across, top, left, stride
     const real *w  # from the first tap on that is met
     Py_ssize_t w_row, w_column
     bint spread  # the gradient of X at stride 2
@@ -104,6 +105,7 @@ cdef inline bint both_within(
 
 cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noexcept nogil:
     cdef Py_ssize_t wide
+    c.any = p.lanes_of == ANY_COLUMNS
     c.source = job.source
     c.s_n = job.s_n
     c.s_c = job.s_r
@@ -124,17 +126,20 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     c.w_column = job.w_column
     c.top = p.rows.before
     c.left = p.columns.before
-    c.side = p.rows.taps
+    c.a = p.rows.taps
+    c.b = p.columns.taps
+    c.down = p.rows.dilation
+    c.across = p.columns.dilation
     if back and c.stride == 1:  # Y of the reversed filters
-        c.w += (c.side - 1) * (c.w_row + c.w_column)
+        c.w += (c.a - 1) * c.w_row + (c.b - 1) * c.w_column
         c.w_row = -c.w_row
         c.w_column = -c.w_column
-        c.top = c.side - 1 - c.top
-        c.left = c.side - 1 - c.left
-    c.lead = 1 - c.left if c.spread else c.left
+        c.top = (c.a - 1) * c.down - c.top
+        c.left = (c.b - 1) * c.across - c.left
+    c.lead = (c.b - 1 - c.left) >> 1 if c.spread else c.left
     c.seen = LANES if c.spread else c.stride * LANES
     c.each = 2 * LANES if c.spread else LANES
-    c.pair = LANES > 1 and 2 * c.columns <= c.each and c.side == SIDE
+    c.pair = LANES > 1 and 2 * c.columns <= c.each and c.a == SIDE and not c.any
     if c.pair:
         c.seen = LANES
         c.each //= 2
@@ -142,12 +147,17 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     wide = 2 if c.spread else WIDE
     c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
     c.strip_masks = 3
-    if c.side > SIDE:
-        wide = NV if c.side == 5 else min(NV, 3)
-        c.strip_of = LARGE_STRIP_OF[(c.side - 5) // 2]
-        c.strip_masks = c.side * WIDE
+    if c.any:
+        wide = NV // 2 if c.spread else NV
+        c.strip_of = ANY_STRIP_OF[2 if c.spread else c.stride - 1]
+    elif c.a > SIDE:
+        wide = NV if c.a == 5 else min(NV, 3)
+        c.strip_of = LARGE_STRIP_OF[(c.a - 5) // 2]
+    if c.any or c.a > SIDE:
+        c.strip_masks = c.b * WIDE
     c.strips = parts_in(c.vectors, wide)
-    c.reach = c.vectors * c.seen + (1 if c.spread else c.side - 1)
+    c.reach = c.vectors * c.seen
+    c.reach += c.lead + (1 + c.left) // 2 if c.spread else (c.b - 1) * c.across
     c.spoilt = c.vectors * c.each - c.columns
     c.behind = 0
     if c.o_column != 1:
@@ -157,13 +167,15 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     memory_of(
         c.source, job.images, c.s_n, p.groups, c.s_c, c.height, c.s_row, c.width, &c.low, &c.high,
     )
-    c.met = job.band * (1 if c.spread else c.stride) + c.side + 1
+    c.met = job.band * (1 if c.spread else c.stride) + c.a * c.down + 1
     c.spare = c.met
     if not scattered(c.s_row, c.s_column, c.width):
         c.spare = min(c.reach // max(c.width, <Py_ssize_t> 1) + 3, c.met)
     c.bytes = aligned(
         aligned(c.met * sizeof(void *))
-        + sizeof(real) * ((c.side * c.side + 1 + WIDE * job.band) * LANES + c.spare * c.reach)
+        + sizeof(real) * (
+            (c.a * c.b + 1 + WIDE * job.band) * LANES + (c.spare + c.any) * c.reach
+        )
     )
 
 
@@ -182,11 +194,14 @@ cdef void lay_masks(const Columns *c) noexcept nogil:
     cdef real *mask = c.masks
     for strip in range(c.strips):
         first = strip * c.vectors // c.strips * c.seen - c.lead
-        if c.side > SIDE:
-            for q in range(c.side):
+        if c.any or c.a > SIDE:
+            for q in range(c.b):
+                last = first + q * c.across
+                if c.spread:
+                    last = first + c.lead + (((q + c.left) & 1) + c.left - q) // 2
                 for v in range(WIDE):
                     set_mask(
-                        mask + (q * WIDE + v) * LANES, first + q + v * LANES, 1, c.width, LANES
+                        mask + (q * WIDE + v) * LANES, last + v * c.seen, step, c.width, LANES
                     )
             mask += c.strip_masks * LANES
             continue
@@ -237,38 +252,57 @@ cdef void walk_rows(
 ) noexcept nogil:
     """Rows u to end of a plane of the result, or of a pair; `two` may be `one`."""
     cdef Strip t
-    cdef Py_ssize_t k, j, strip, first, vectors, met, seen, tap
+    cdef Py_ssize_t k, j, strip, first, vectors, met, seen, tap, taps = c.a * c.b
     cdef const real *bounce
     cdef real *w = <real *> (memory + aligned(c.met * sizeof(void *)))
-    cdef real *spare = w + (c.side * c.side + 1 + WIDE * job.band) * LANES
+    cdef real *zeros = w + (taps + 1 + WIDE * job.band) * LANES
+    cdef real *spare = zeros + (c.reach if c.any else 0)
     t.once = 1
     t.rows = <const real **> memory
     t.w = w
-    t.bounce = w + (c.side * c.side + 1) * LANES
+    t.bias = w + taps * LANES
+    t.bounce = w + (taps + 1) * LANES
     t.pitch = c.o_row
     t.apart = two.plane - one.plane
     t.out_apart = two.out - one.out
-    for k in range(c.side):
-        for j in range(c.side):
+    t.a = c.a
+    t.b = c.b
+    t.down = c.down
+    t.across = c.across
+    t.before = c.left + 2 * c.lead
+    for k in range(c.a):
+        for j in range(c.b):
             tap = k * c.w_row + j * c.w_column
-            store(w, both(splat(one.taps[tap]), splat(two.taps[tap])))
-            w += LANES
-    store(w, both(splat(one.bias), splat(two.bias)))
+            store(
+                w + (j * c.a + k if c.any else k * c.b + j) * LANES,
+                both(splat(one.taps[tap]), splat(two.taps[tap])),
+            )
+    store(w + taps * LANES, both(splat(one.bias), splat(two.bias)))
+    if c.any:
+        memset(zeros, 0, c.reach * sizeof(real))
     while u < end:
         t.count = min(job.band, end - u)
         t.first = 0
-        if c.spread:
+        if c.spread and c.any:
+            seen = (u + c.top - c.a + 1) >> 1
+            t.above = u + c.top - 2 * seen
+            met = ((t.count - 1 + t.above) >> 1) + 1
+        elif c.spread:
             seen = (u + c.top) // 2  # of the even row
             t.first = 2 * seen - c.top - u
             seen -= 1
             met = (t.count - t.first + 1) // 2 + 1
         else:
             seen = u * c.stride - c.top
-            met = (t.count - 1) * c.stride + c.side
+            met = (t.count - 1) * c.stride + (c.a - 1) * c.down + 1
         point_down(
             t.rows, seen, met, one.plane, c.height, c.s_row, c.s_column, c.width, c.lead, c.reach,
             c.low, c.high, spare,
         )
+        if c.any:
+            for k in range(met):
+                if t.rows[k] == NULL:
+                    t.rows[k] = zeros
         for strip in range(c.strips - 1, -1, -1):
             first = 0
             vectors = c.vectors

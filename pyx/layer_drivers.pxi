@@ -128,7 +128,7 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     c.back = back
     c.beside = NULL
     describe(job, p, back)
-    if p.lanes_of == COLUMNS:
+    if p.lanes_of == COLUMNS or p.lanes_of == ANY_COLUMNS:
         job.band = p.band
         lay_columns(&c.columns, job, p, back)
         masks = c.columns.strips * c.columns.strip_masks * LANES * sizeof(real)
@@ -137,7 +137,7 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     c.memory = <char *> malloc(walks + masks + 64)
     if c.memory == NULL:
         return -1
-    if p.lanes_of == COLUMNS:
+    if p.lanes_of == COLUMNS or p.lanes_of == ANY_COLUMNS:
         c.columns.masks = <real *> align(c.memory)
         lay_masks(&c.columns)
         c.make = item_of_columns

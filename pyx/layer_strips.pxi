@@ -23,6 +23,10 @@ cdef struct Strip:
     const real *left  # masks; of large filters, [column of taps][WIDE] of them
     const real *right
     const real *inside
+    # For filters of any size, whose masks are as those of large ones:
+    Py_ssize_t a, b, down, across  # taps and their dilation
+    Py_ssize_t above, before  # of row 0 and column 0 of dX at stride 2 in what is seen
+    const real *bias
 
 
 ctypedef void (*StripOf)(const Strip *) noexcept nogil

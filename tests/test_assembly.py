@@ -215,6 +215,17 @@ def test_large_walks(element, side, vectors):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize("name", ["any", "any_apart", "spread_any"])
+def test_strips_of_any(name, element, level):
+    """Sums stay in registers."""
+    for vectors in range(1, VECTORS[level] // (2 if name == "spread_any" else 1) + 1):
+        whole = functions(element, level, "layer")[f"{name}_{vectors}"]
+        assert products(whole, element, level) >= 5 * vectors
+        assert on_stack(whole, level) == 0
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
 @pytest.mark.parametrize("kind", ["planar", "layer"])
 def test_no_wider_than_the_level(kind, element, level):
     """A module that is chosen for a CPU has no instruction of a better one."""

@@ -68,6 +68,16 @@ LAYERS = {
     "walks, 7 x 7": Problem((1, 4, 36, 17), (4, 1, 7, 7), groups=4),
     "walks, 7 x 7, low": Problem((2, 3, 4, 60), (3, 1, 7, 7), ((3, 7), (3, 3)), groups=3),
     "walks, 7 x 7, strips": Problem((1, 2, 13, 50), (2, 1, 7, 7), groups=2),
+    "any filters": Problem((2, 3, 11, 37), (3, 1, 2, 4), groups=3, dilation=(2, 1)),
+    "any filters, dilation": Problem((1, 3, 14, 40), (6, 1, 3, 2), 3, groups=3, dilation=(3, 5)),
+    "any filters, stride": Problem((2, 3, 12, 50), (3, 1, 3, 5), 2, stride=2, groups=3),
+    "any filters, a row": Problem((1, 2, 13, 70), (2, 1, 1, 7), (0, 3), stride=2, groups=2),
+    "any filters, a column": Problem((1, 2, 40, 33), (2, 1, 6, 1), "valid", stride=2, groups=2),
+    "any filters, strips": Problem((1, 2, 9, 150), (2, 1, 2, 2), "valid", stride=2, groups=2),
+    "any filters, uneven": Problem(
+        (1, 2, 9, 45), (2, 1, 4, 5), ((6, 1), (0, 9)), stride=2, groups=2
+    ),
+    "any filters, two, stride": Problem((1, 2, 9, 45), (4, 1, 5, 5), 2, stride=2, groups=2),
     "few channels": Problem((3, 2, 11, 37), (5, 2, 3, 3)),
     "few channels, stride": Problem((3, 3, 12, 40), (6, 3, 3, 3), 1, stride=2),
     "few channels, narrow": Problem((3, 2, 9, 6), (5, 2, 3, 3)),
