@@ -313,6 +313,7 @@ def walks_any_columns(problem: Problem, direction: str) -> bool:
     """
     groups, (rows, columns) = max(problem.groups, 1), problem.y4[2:]
     back, stride = direction == "input", problem.stride[0]
+    down, right = problem.reach
     fits = (
         direction != "weight"
         and not problem.plane
@@ -322,6 +323,8 @@ def walks_any_columns(problem: Problem, direction: str) -> bool:
         and problem.stride in ((1, 1), (2, 2))
         and (not back or stride == 1 or problem.dilation == (1, 1))
         and problem.a * problem.b <= 64
+        and max(down, right) <= 128
+        and max(problem.left, problem.right) <= right
         and 0 < problem.width <= COLUMNS_WIDTH
         and min(rows, columns) > 0
         and not walks_columns(problem, direction)
