@@ -8,15 +8,6 @@ cdef enum:
     ROWS_OF_ANY = 4
 
 
-cdef inline void put_row_of_any(
-    const Strip *t, const vec *acc, int nv, Py_ssize_t i
-) noexcept nogil:
-    cdef real *y = row_of_result(t, i)
-    cdef int v
-    for v in range(nv):
-        store(y + v * LANES, acc[v])
-
-
 cdef inline vec see(const real *row, int v, int stride) noexcept nogil:
     """What vector v of a strip of Y sees of a row."""
     if stride == 1:
@@ -84,7 +75,7 @@ cdef inline void rows_of_any(
             else:
                 meet_rows(acc, t, i, q, mask, rows, nv, stride)
         for r in range(rows):
-            put_row_of_any(t, acc + r * WIDE, nv, i + r)
+            put(t, acc + r * WIDE, nv, False, i + r)
 
 
 cdef inline void strip_of_any(const Strip *t, int nv, int stride) noexcept nogil:

@@ -124,11 +124,12 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     cdef Job *job = &c.job
     cdef Py_ssize_t lattices = (p.rows.stride + p.columns.stride) if back else 2
     cdef size_t walks, masks = 0
+    cdef bint down = p.lanes_of == COLUMNS or p.lanes_of == ANY_COLUMNS
     c.p = p[0]
     c.back = back
     c.beside = NULL
     describe(job, p, back)
-    if p.lanes_of == COLUMNS or p.lanes_of == ANY_COLUMNS:
+    if down:
         job.band = p.band
         lay_columns(&c.columns, job, p, back)
         masks = c.columns.strips * c.columns.strip_masks * LANES * sizeof(real)
@@ -137,7 +138,7 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     c.memory = <char *> malloc(walks + masks + 64)
     if c.memory == NULL:
         return -1
-    if p.lanes_of == COLUMNS or p.lanes_of == ANY_COLUMNS:
+    if down:
         c.columns.masks = <real *> align(c.memory)
         lay_masks(&c.columns)
         c.make = item_of_columns
