@@ -144,17 +144,17 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
         c.seen = LANES
         c.each //= 2
     c.vectors = parts_in(c.columns, c.each)
-    wide = 2 if c.spread else WIDE
-    c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
-    c.strip_masks = 3
+    c.strip_masks = c.b * WIDE
     if c.any:
         wide = NV // 2 if c.spread else NV
         c.strip_of = ANY_STRIP_OF[2 if c.spread else c.stride - 1]
     elif c.a > SIDE:
         wide = NV if c.a == 5 else min(NV, 3)
         c.strip_of = LARGE_STRIP_OF[(c.a - 5) // 2]
-    if c.any or c.a > SIDE:
-        c.strip_masks = c.b * WIDE
+    else:
+        wide = 2 if c.spread else WIDE
+        c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
+        c.strip_masks = 3
     c.strips = parts_in(c.vectors, wide)
     c.reach = c.vectors * c.seen
     c.reach += c.lead + (1 + c.left) // 2 if c.spread else (c.b - 1) * c.across
