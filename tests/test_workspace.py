@@ -243,6 +243,22 @@ CASES = {
         "conv2d.conv2d(x, w, out=out, stride=2, groups=96, num_threads=64)",
         0,
     ),
+    "depthwise, any filter, wide padding": (
+        "x, w, out = ones(1, 2, 30, 30), ones(2, 1, 3, 5), ones(1, 2, 16, 200_013)",
+        "conv2d.conv2d(x, w, out=out, stride=2, padding=(2, 200_000), groups=2, num_threads=64)",
+        0,
+    ),
+    "depthwise, any filter, far taps": (
+        "x, w, out = ones(1, 64, 900, 1000), ones(64, 1, 3, 5), ones(1, 64, 900, 1000)",
+        "conv2d.conv2d(x, w, out=out, dilation=(200, 200), groups=64, num_threads=64)",
+        0,
+    ),
+    "depthwise, any filter, scattered": (
+        "x, w = ones(1, 900, 1000, 4).transpose(0, 3, 1, 2), ones(4, 1, 3, 5)\n"
+        "out = ones(1, 900, 1000, 4).transpose(0, 3, 1, 2)",
+        "conv2d.conv2d(x, w, out=out, dilation=(30, 30), groups=4, num_threads=64)",
+        0,
+    ),
     "depthwise, dx": (
         "x, w, out = ones(4, 96, 56, 56), ones(96, 1, 3, 3), ones(4, 96, 112, 112)",
         "conv2d.conv2d_input(out.shape, w, x, out=out, stride=2, groups=96, num_threads=64)",
