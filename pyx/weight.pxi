@@ -2,9 +2,10 @@
 #
 # dW[p, q] = sum over i, j of Y[i, j] * X[i - top + p, j - left + q]
 #
-# The accumulators are up to TAPS x TAPS taps of W, the lanes run along a row. A step takes RS rows
-# of Y; each vector of X is loaded once for each filter column and met by all of these rows. After
-# FLUSH vectors, or one step along a longer row, they are added up in `total` (float64 for float32).
+# The accumulators are up to TAPS x TAPS taps of W, the lanes run along a row. A step takes up to RS
+# rows of Y; each vector of X is loaded once for each filter column and met by all of these rows.
+# After FLUSH vectors, or one step along a longer row, they are added up in `total` (float64 for
+# float32).
 # Where rows lie a multiple of a page apart, they meet in the same few lines of the first cache:
 # steps are lower there, and for large filters all of X is read from copies.
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
