@@ -24,7 +24,15 @@ def after_fork() -> None: ...
 def limit_threads(cpus: int, chosen: int) -> None: ...
 def default_threads() -> int: ...
 def correlate(
-    x: Array, w: Array, y: Array, bias: Array | None, top: int, left: int, mode: int, plan: Plan
+    x: Array,
+    w: Array,
+    y: Array,
+    bias: Array | None,
+    top: int,
+    left: int,
+    mode: int,
+    plan: Plan,
+    dtype: np.dtype[Any],
 ) -> Call: ...
 def fft(
     x: Array,

@@ -140,7 +140,7 @@ def conv2d(
     threads = _threads(num_threads)
     plane = _is_planar(problem, "forward", x)
     x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
-    w = readable(apart(w, out), dtype, strided=True, plane=plane)
+    w = readable(apart(w, out), dtype, strided=True, narrow=plane, plane=plane)
     result = Result(problem.y_shape, dtype, out, not plane, plane, beside=x)
     if plane:
         plan = make_plan(problem, "forward", threads)
@@ -534,7 +534,7 @@ def _deliver_input(
     if out is not None:
         check_out(out, problem.x_shape, dtype)
     threads = _threads(num_threads)
-    w = readable(apart(w, out), dtype, strided=True, plane=plane)
+    w = readable(apart(w, out), dtype, strided=True, narrow=plane, plane=plane)
     dy = readable(apart(dy, out), dtype, not plane, narrow=plane, plane=plane)
     result = Result(problem.x_shape, dtype, out, not plane, plane, beside=dy)
     if plane:
@@ -553,7 +553,8 @@ def _weight_gradient(
     if out is not None:
         check_out(out, problem.w_shape, dtype)
     threads = _threads(num_threads)
-    x, dy = (readable(apart(array, out), dtype, not plane, plane=plane) for array in (x, dy))
+    x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
+    dy = readable(apart(dy, out), dtype, not plane, plane=plane)
     result = Result(problem.w_shape, dtype, out, not plane, plane)
     if plane:
         plan = make_plan(problem, "weight", threads)

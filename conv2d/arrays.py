@@ -113,7 +113,7 @@ class Result:
     """Where a result of type `dtype` goes: kernels write into it directly, or a block at a time.
 
     `array` is the result, `direct` the same as kernels write it, in the type `kernel`; None where
-    they cannot.
+    they cannot. `narrow` is what `_door.correlate` writes, which rounds or wraps, else `direct`.
     """
 
     def __init__(
@@ -139,6 +139,9 @@ class Result:
         self.kernel = kernel = kernel_type(self.dtype, plane)
         same = self.array.dtype == self.dtype and self.dtype.itemsize == kernel.itemsize
         self.direct = self.array.view(kernel) if same and _is_direct(self.array, strided) else None
+        self.narrow = self.direct
+        if plane and self.array.dtype == self.dtype and self.dtype.itemsize < kernel.itemsize:
+            self.narrow = self.array if _is_direct(self.array) else None
 
     def blocks(self) -> Iterator[tuple[slice, ...]]:
         """Where blocks of at most CHUNK elements lie, a slice for each axis."""

@@ -36,12 +36,13 @@ def input_gradient(
     if problem.mode == "zeros":
         return _correlate(dy, flipped, b, top, left, 0, plan, result)
     for i, j in result.blocks():
-        total = np.zeros((i.stop - i.start, j.stop - j.start), w.dtype)
+        total = np.zeros((i.stop - i.start, j.stop - j.start), result.kernel)
         for r, to_rows in sources(problem.top, problem.height, problem.bottom, problem.mode, i):
             for c, to_columns in sources(
                 problem.left, problem.width, problem.right, problem.mode, j
             ):
-                part = Result((r.stop - r.start, c.stop - c.start), w.dtype, None, plane=True)
+                shape = r.stop - r.start, c.stop - c.start
+                part = Result(shape, result.kernel, None, plane=True)
                 _correlate(dy, flipped, None, top - r.start, left - c.start, 0, plan, part)
                 fold(part.array, to_rows, to_columns, total)
         result.write((i, j), total)
@@ -76,14 +77,13 @@ def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
 def _correlate(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
 ) -> Made:
-    """X, maybe of a narrower type, with W of any size, by what the plan says and W allows."""
+    """X with W of any size, maybe of narrower types, by what the plan says and W allows."""
     if result.array.size == 0:
         return None
-    if x.dtype != w.dtype and w.dtype.kind == "f" and not np.isfinite(w).all():
-        x = x.astype(w.dtype, order="C")  # such filters take a road of their own
     first, _, other = plan.algorithm.partition(" or ")
-    if first == "direct":
+    if first not in ("fft", "separable"):
         return _correlate_directly(x, w, b, top, left, mode, plan, result)
+    w = w.astype(result.kernel, copy=False)
 
     def direct(x: Array, w: Array, b: Array | None, top: int, left: int, result: Result) -> None:
         _correlate_directly(x, w, b, top, left, mode, plan, result)
@@ -109,18 +109,20 @@ def _correlate(
 def _correlate_directly(
     x: Array, w: Array, b: Array | None, top: int, left: int, mode: int, plan: Plan, result: Result
 ) -> Made:
-    """X, maybe of a narrower type, with W of any size, in blocks where need be."""
-    taps = list(_filter_blocks(*w.shape))
-    if result.direct is not None and len(taps) == 1:
-        return _door.correlate(x, w, result.direct, b, top, left, mode, plan)
+    """X with W of any size, maybe of narrower types, in blocks where need be."""
+    taps, kernel = list(_filter_blocks(*w.shape)), result.kernel
+    if result.narrow is not None and len(taps) == 1:
+        return _door.correlate(x, w, result.narrow, b, top, left, mode, plan, kernel)
     for i, j in result.blocks():
         shape = i.stop - i.start, j.stop - j.start
-        total = np.empty(shape, w.dtype)
+        total = np.empty(shape, kernel)
         for p, q in taps:
             first = p.start == q.start == 0
-            block = total if first else np.empty(shape, w.dtype)
-            above, before = top - i.start - p.start, left - j.start - q.start
-            _door.correlate(x, w[p, q], block, b if first else None, above, before, mode, plan)
+            block = total if first else np.empty(shape, kernel)
+            above, before, bias = top - i.start - p.start, left - j.start - q.start, b
+            if not first:
+                bias = None
+            _door.correlate(x, w[p, q], block, bias, above, before, mode, plan, kernel)
             if not first:
                 with np.errstate(all="ignore"):
                     total += block

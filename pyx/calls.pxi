@@ -3,7 +3,7 @@
 # What kernels are called with are sizes, pointers and a plan; from one call to the next of the same
 # shapes and settings only the pointers differ. So what the general road calls is given to `keep`,
 # and `again` calls it with other arrays. That is done where all arrays are as most are: of NumPy's
-# own class and of one float type, C-contiguous, not empty, none of them overlapping another.
+# own class and of native numbers, C-contiguous, not empty, none of them overlapping another.
 
 cdef enum:
     CORRELATE, WEIGHT, CORRELATE_SET, WEIGHT_SET, LAYER, GRADIENTS  # the kernels
@@ -77,13 +77,16 @@ cdef int parts_of(const Task *task) noexcept:
 
 
 cdef inline int dense_kind(object array) noexcept:
-    """The type number of a C-contiguous, aligned, native float array that is not empty; else -1."""
+    """The type number of a C-contiguous, aligned, native array that is not empty; else -1.
+
+    Of the types that are computed with: integers, float32, float64 and float16.
+    """
     cdef int kind
     if not cnp.PyArray_CheckExact(array):
         return -1
     kind = cnp.PyArray_TYPE(<cnp.ndarray> array)
     if (
-        (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
+        (cnp.NPY_BYTE <= kind <= cnp.NPY_DOUBLE or kind == cnp.NPY_FLOAT16)
         and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
         and cnp.PyArray_SIZE(<cnp.ndarray> array) > 0
     ):
@@ -116,6 +119,7 @@ cdef class Call:
     cdef Py_ssize_t offset[PARTS][OPERANDS]  # bytes
     cdef int results
     cdef int ranks[PARTS]  # of the results; -1 for what was not asked for
+    cdef int kinds[PARTS]
     cdef cnp.npy_intp sizes[PARTS][RANKS]
 
     cdef int run(self, int kernel, int element, double flops) except -1:
@@ -150,19 +154,20 @@ cdef class Call:
         for i in range(results):
             array = arrays[len(arrays) - results + i]
             self.ranks[i] = -1 if array is None else cnp.PyArray_NDIM(array)
+            self.kinds[i] = -1 if array is None else cnp.PyArray_TYPE(array)
             for number in range(self.ranks[i]):
                 self.sizes[i][number] = cnp.PyArray_DIM(array, number)
         return True
 
-    cdef bint fits(self, int i, object array, int kind) noexcept:
+    cdef bint fits(self, int i, object array) noexcept:
         """Whether result i can be written to an array."""
-        if dense_kind(array) != kind or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> array):
+        if dense_kind(array) != self.kinds[i] or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> array):
             return False
         return cnp.PyArray_NDIM(<cnp.ndarray> array) == self.ranks[i] and cnp.PyArray_CompareLists(
             cnp.PyArray_DIMS(<cnp.ndarray> array), self.sizes[i], self.ranks[i]
         )
 
-    cdef list repeat(self, tuple inputs, tuple out, int kind):
+    cdef list repeat(self, tuple inputs, tuple out):
         """Make it with other arrays; returns the results, or None where these do not fit."""
         cdef Task task
         cdef int part, number, i
@@ -173,8 +178,8 @@ cdef class Call:
             if self.ranks[i] < 0:
                 arrays.append(None)
             elif out is None or out[i] is None:
-                arrays.append(new_array(self.ranks[i], self.sizes[i], kind, inputs[0]))
-            elif self.fits(i, out[i], kind):
+                arrays.append(new_array(self.ranks[i], self.sizes[i], self.kinds[i], inputs[0]))
+            elif self.fits(i, out[i]):
                 arrays.append(out[i])
             else:
                 return None
@@ -214,23 +219,24 @@ cdef inline object shape_of(object array):
     return None if array is None else array.shape
 
 
-cdef tuple key_of(tuple call, int *kind):
+cdef tuple key_of(tuple call):
     """What a call is known by; None where its arrays or settings are unusual.
 
     The call: the name of the function, a tuple of arrays (or None), a tuple of settings, threads.
     """
     cdef tuple arrays = call[1], settings = call[2]
-    cdef int threads = threads_of(call[3])
-    kind[0] = dense_kind(arrays[0])
-    if kind[0] < 0 or threads == 0 or not is_plain(settings):
+    cdef int kinds = 0, kind, threads = threads_of(call[3])
+    if threads == 0 or not is_plain(settings):
         return None
-    for array in arrays[1:]:
-        if array is not None and dense_kind(array) != kind[0]:
+    for array in arrays:
+        kind = 0 if array is None else dense_kind(array)
+        if kind < 0:
             return None
+        kinds = kinds * 32 + kind
     if len(arrays) == 2:
-        return call[0], kind[0], arrays[0].shape, shape_of(arrays[1]), settings, threads
+        return call[0], kinds, shape_of(arrays[0]), shape_of(arrays[1]), settings, threads
     return (
-        call[0], kind[0], arrays[0].shape, shape_of(arrays[1]), shape_of(arrays[2]), settings,
+        call[0], kinds, shape_of(arrays[0]), shape_of(arrays[1]), shape_of(arrays[2]), settings,
         threads,
     )
 
@@ -249,25 +255,23 @@ cdef bint is_plain(object setting):
 
 def again(tuple call, out):
     """The list of results where such a call is kept, else None. Out: None or a tuple."""
-    cdef int kind
     cdef Call made
     if not kept_calls or (out is not None and type(out) is not tuple):
         return None
-    key = key_of(call, &kind)
+    key = key_of(call)
     if key is None:
         return None
     made = kept_calls.get(key)
-    return None if made is None else made.repeat(call[1], out, kind)
+    return None if made is None else made.repeat(call[1], out)
 
 
 def keep(tuple call, Call made, tuple results):
     """Keep what was made (or None), if it was all that was to be done for a call."""
-    cdef int kind
     if made is None:
         return
-    key = key_of(call, &kind)
+    key = key_of(call)
     arrays = [*call[1], *results]
-    if key is None or any([a is not None and dense_kind(a) != kind for a in results]):
+    if key is None or any([a is not None and dense_kind(a) < 0 for a in results]):
         return
     if are_apart(arrays) and made.learn(arrays, <int> len(results)):
         if len(kept_calls) >= KEPT:

@@ -3,13 +3,13 @@
 # The columns whose windows leave X are read from padded copies, in pairs of a left and a right
 # vector: of a band of rows, long before they are read, so that they have left the store buffer. Of
 # a narrow plane, and of one whose type is converted, all columns are read from copies of a band, a
-# chunk at a time. Each thread writes rows of its own.
+# chunk at a time; a Y of a narrower type is made of a row of tiles at a time. Each thread writes
+# rows of its own.
 
 cdef enum:
     PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
     WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
-    CHUNK_OF_X = 1024  # columns of Y that a copy of whole rows serves; whole tiles
-    BYTES_OF_X = 1 << 17  # of such a copy, for it to stay in L2
+    BYTES_OF_X = 1 << 18  # of such a copy, for it to stay in L2
     STREAMED = 1 << 23  # bytes of Y from which on it goes past the caches
 
 
@@ -41,8 +41,11 @@ cdef struct Layout:
     Py_ssize_t outside  # columns on either side whose windows leave X, at most
     Py_ssize_t edge  # vectors on either side that are read from a padded copy
     bint whole  # whether all columns are
+    Py_ssize_t chunk  # columns of Y that a copy of whole rows serves; whole tiles
     Py_ssize_t half, pitch  # of the copy: columns a side, columns
     Py_ssize_t rows  # of X, in a band
+    Py_ssize_t padded  # elements of their copies
+    Py_ssize_t made  # columns of a row of tiles, if such are made
     Py_ssize_t bytes
 
 
@@ -52,32 +55,40 @@ cdef struct Memory:
     const real **copies
     real *padded
     real *bounce  # MR x NV vectors
+    real *made  # a row of tiles, for a Y of a narrower type
     real *w
 
 
 cdef Layout lay_out(Plane *p) noexcept nogil:
     cdef Layout cut
-    cdef Py_ssize_t columns, fitting
+    cdef Py_ssize_t columns, fitting, tile = NV * LANES
     cut.outside = max(p.left, p.ow - (p.n + p.left - p.b + 1), <Py_ssize_t> 0)
     cut.edge = vectors_in(cut.outside)
     columns = cut.edge * LANES
     cut.whole = (
-        p.x_kind != AS_IT_IS or columns > PADDED or columns > 0 and p.ow <= WHOLE
-        or 2 * columns + LANES > p.ow
+        p.x_kind != AS_IT_IS or p.y_kind != AS_IT_IS
+        or columns > PADDED or columns > 0 and p.ow <= WHOLE or 2 * columns + LANES > p.ow
     )
+    # Longer chunks leave less of a band, of at least two rows of tiles; Y likes long rows.
+    fitting = BYTES_OF_X // ((2 * MR + p.a - 1) * <Py_ssize_t> sizeof(real))
+    cut.chunk = max(fitting // tile, <Py_ssize_t> 1) * tile
     if cut.whole:
-        columns = vectors_in(min(p.ow, <Py_ssize_t> CHUNK_OF_X)) * LANES + p.b - 1 + LANES
+        columns = vectors_in(min(p.ow, cut.chunk)) * LANES + p.b - 1 + 2 * LANES
         cut.half = 0
     else:
         cut.half = vectors_in(columns + p.b - 1) * LANES + LANES
         columns = 2 * cut.half
     cut.pitch = pitch_of(columns)
+    cut.made = 0
+    if p.y_kind != AS_IT_IS:
+        cut.made = pitch_of(vectors_in(min(p.ow, cut.chunk)) * LANES)
     fitting = BYTES_OF_X // (cut.pitch * <Py_ssize_t> sizeof(real)) - p.a + 1
     p.band = min(p.band, max(fitting // MR, <Py_ssize_t> 2) * MR)
     cut.rows = (p.band + MR + p.a + 7) // 8 * 8  # keeps what follows the pointers aligned
+    cut.padded = (p.band + p.a - 1) * cut.pitch
     cut.bytes = aligned(
         2 * cut.rows * sizeof(void *)
-        + sizeof(real) * (cut.rows * cut.pitch + MR * NV * LANES + LANES + p.a * p.b)
+        + sizeof(real) * (cut.padded + MR * (NV * LANES + cut.made) + LANES + p.a * p.b)
     )
     return cut
 
@@ -87,8 +98,9 @@ cdef Memory memory_at(const Layout *cut, char *scratch) noexcept nogil:
     memory.rows = <const real **> scratch
     memory.copies = memory.rows + cut.rows
     memory.padded = <real *> (memory.copies + cut.rows)
-    memory.bounce = memory.padded + cut.rows * cut.pitch + LANES
-    memory.w = memory.bounce + MR * NV * LANES
+    memory.bounce = memory.padded + cut.padded + LANES
+    memory.made = memory.bounce + MR * NV * LANES
+    memory.w = memory.made + MR * cut.made
     return memory
 
 
@@ -152,10 +164,13 @@ cdef void last_tile(
     What it spoils is stored later; where nothing may be spoilt, it is stored by way of `bounce`.
     """
     cdef Py_ssize_t vectors = vectors_in(columns), t, k
-    cdef Tiles tiles_of = TILES[s.a > GROUP][vectors]  # store row by row, whole
+    cdef Tiles tiles_of = TILES[s.a > GROUP][vectors]  # stores row by row, whole
     cdef real *y = s.y
     cdef real *last = y + (s.live - 1) * s.y_pitch + j
-    if columns == vectors * LANES or s.y_pitch == p.ow and last + vectors * LANES <= y_end:
+    if columns == vectors * LANES:
+        tiles_for(s)[vectors](s, j, j + columns)
+        return
+    if s.y_pitch == p.ow and last + vectors * LANES <= y_end:
         tiles_of(s, j, j + vectors * LANES)
         return
     s.y = bounce - j
@@ -169,37 +184,38 @@ cdef void last_tile(
 
 
 cdef void band_from_copies(
-    const Plane *p, const Layout *cut, Strip *s, Py_ssize_t rows, const Memory *memory,
-    const real *y_end
+    const Plane *p, const Layout *cut, Strip *s, Py_ssize_t i, Py_ssize_t rows,
+    const Memory *memory, const real *y_end
 ) noexcept nogil:
-    """A band of rows of Y from padded copies, from the right to the left for `last_tile`."""
+    """A band of rows of Y, from i on, from padded copies; from right to left for `last_tile`."""
     cdef real *y = s.y
-    cdef Py_ssize_t chunk, tile, begin, columns, begin_last, j, k, met = rows + p.a - 1
+    cdef bint narrow = p.y_kind != AS_IT_IS
+    cdef Py_ssize_t chunk, tile, begin, columns, whole, begin_last, low, j, k, met = rows + p.a - 1
+    cdef real *to
     for k in range(met + MR):
         memory.copies[k] = NULL
-    for chunk in range(parts_in(p.ow, CHUNK_OF_X) - 1, -1, -1):
-        begin = chunk * CHUNK_OF_X
-        columns = min(p.ow - begin, <Py_ssize_t> CHUNK_OF_X)
+    for chunk in range(parts_in(p.ow, cut.chunk) - 1, -1, -1):
+        begin = chunk * cut.chunk
+        columns = min(p.ow - begin, cut.chunk)
+        low = max(p.left - begin, <Py_ssize_t> 0)  # in front of X, whose copy is aligned
+        to = memory.padded + vectors_in(low) * LANES - low
         k = vectors_in(columns)
+        whole = k * LANES if narrow else columns  # what is not Y may be written past the end
         begin_last = (k - last_vectors(k)) * LANES
-        if p.x_kind != AS_IT_IS:
-            convert_padded(
-                p, memory.padded, cut.pitch, memory.copies, memory.rows, met,
-                begin - p.left, columns + p.b - 1,
-            )
-        else:
-            copy_padded(
-                memory.padded, cut.pitch, memory.copies, memory.rows, met,
-                p.n, begin - p.left, columns + p.b - 1, p.mode, end_of(p.x, p.m, p.n, p.x_pitch),
-            )
+        copy_or_convert(
+            p, to, cut.pitch, memory.copies, memory.rows, met, begin - p.left, columns + p.b - 1
+        )
         for tile in range(parts_in(rows, MR)):
             s.rows = memory.copies + tile * MR
-            s.y = y + tile * MR * s.y_pitch + begin
             s.live = min(rows - tile * MR, <Py_ssize_t> MR)
-            last_tile(p, s, begin_last, columns - begin_last, y_end, memory.bounce)
+            s.y = memory.made if narrow else y + tile * MR * s.y_pitch + begin
+            last_tile(p, s, begin_last, whole - begin_last, y_end, memory.bounce)
             j = tiles_for(s)[NV](s, 0, begin_last)
             if j < begin_last:
                 tiles_for(s)[(begin_last - j) // LANES](s, j, begin_last)
+            if narrow:
+                for k in range(s.live):
+                    deliver(p, i + tile * MR + k, begin, s.y + k * s.y_pitch, columns)
 
 
 cdef void correlate_rows(
@@ -216,8 +232,11 @@ cdef void correlate_rows(
     s.a = p.a
     s.b = p.b
     s.bias = 0 if p.bias == NULL else (<const real *> p.bias)[0]
-    s.y_pitch = p.y_pitch
-    s.streams = p.y_pitch % LANES == 0 and p.oh * p.ow * <Py_ssize_t> sizeof(real) >= STREAMED
+    s.y_pitch = p.y_pitch if p.y_kind == AS_IT_IS else cut.made
+    s.streams = (
+        p.y_kind == AS_IT_IS and p.y_pitch % LANES == 0
+        and p.oh * p.ow * <Py_ssize_t> sizeof(real) >= STREAMED
+    )
     for band in range(parts_in(last - first, p.band)):
         i = first + band * p.band
         rows = min(p.band, last - i)
@@ -228,7 +247,7 @@ cdef void correlate_rows(
         s.y = <real *> p.y + i * p.y_pitch
         if cut.whole:
             band_from_copies(
-                p, cut, &s, rows, &memory, <const real *> p.y + (last - 1) * p.y_pitch + p.ow
+                p, cut, &s, i, rows, &memory, <const real *> p.y + (last - 1) * p.y_pitch + p.ow
             )
         else:
             band_in_place(p, cut, &s, rows, &memory)
@@ -238,22 +257,27 @@ cdef void correlate_rows(
 
 cdef void correlate_rows_exactly(const Plane *p, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """The same with what lies in padding left out of the sums, for filters that are not finite."""
-    cdef Py_ssize_t i, j, k, q, begin, end
+    cdef Py_ssize_t i, j, k, q, t, part, begin, end, count
     cdef const real *x
-    cdef real *y
     cdef real tap
+    cdef real sums[FEW]
+    cdef real room[FEW]
     for i in range(first, last):
-        y = <real *> p.y + i * p.y_pitch
-        for j in range(p.ow):
-            y[j] = 0 if p.bias == NULL else (<const real *> p.bias)[0]
-        for k in range(max(p.top - i, 0), min(p.m + p.top - i, p.a)):
-            for q in range(p.b):
-                tap = (<const real *> p.w)[k * p.w_row + q * p.w_col]
-                begin = max(p.left - q, 0)
-                end = min(p.n + p.left - q, p.ow)
-                x = <const real *> p.x + (i - p.top + k) * p.x_pitch + q - p.left
-                for j in range(begin, end):
-                    y[j] += tap * x[j]
+        for part in range(parts_in(p.ow, FEW)):
+            j = part * FEW
+            count = min(p.ow - j, <Py_ssize_t> FEW)
+            for t in range(count):
+                sums[t] = 0 if p.bias == NULL else (<const real *> p.bias)[0]
+            for k in range(max(p.top - i, 0), min(p.m + p.top - i, p.a)):
+                for q in range(p.b):
+                    tap = (<const real *> p.w)[k * p.w_row + q * p.w_col]
+                    begin = max(p.left - q, j)
+                    end = min(p.n + p.left - q, j + count)
+                    if begin < end:
+                        x = piece_of(p, room, i - p.top + k, q - p.left + begin, end - begin)
+                        for t in range(begin, end):
+                            sums[t - j] += tap * x[t - begin]
+            deliver(p, i, j, sums, count)
 
 
 cdef void correlate_share(
@@ -272,21 +296,33 @@ cdef void correlate_share(
 cdef int correlate(const Plane *plane) noexcept nogil:
     cdef Plane p = plane[0]
     cdef Layout cut
-    cdef Py_ssize_t thread
+    cdef Py_ssize_t thread, k, q
     cdef char *memory
-    cdef bint exactly = p.mode == ZEROS and not is_finite(
-        <const real *> p.w, p.a, p.b, p.w_row, p.w_col
-    )
+    cdef char *scratch
+    cdef real *taps
+    cdef bint exactly
     p.band = parts_in(min(p.band, p.oh), MR) * MR
     p.strip = vectors_in(p.strip) * LANES
     cut = lay_out(&p)
-    memory = <char *> malloc(p.threads * cut.bytes + 64)
+    memory = <char *> malloc(p.threads * cut.bytes + p.a * p.b * sizeof(real) + 64)
     if memory == NULL:
         return -1
+    scratch = align(memory)
+    if p.w_kind != AS_IT_IS:
+        taps = <real *> (scratch + p.threads * cut.bytes)
+        for k in range(p.a):
+            for q in range(p.b):
+                convert_row(taps + k * p.b + q, p.w, k * p.w_row + q * p.w_col, 1, p.w_kind)
+        p.w = taps
+        p.w_row = p.b
+        p.w_col = 1
+    exactly = p.mode == ZEROS and not is_finite(
+        <const real *> p.w, p.a, p.b, p.w_row, p.w_col
+    )
     if p.threads == 1:
-        correlate_share(&p, &cut, 0, align(memory), exactly)
+        correlate_share(&p, &cut, 0, scratch, exactly)
     else:
         for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
-            correlate_share(&p, &cut, thread, align(memory), exactly)
+            correlate_share(&p, &cut, thread, scratch, exactly)
     free(memory)
     return 0

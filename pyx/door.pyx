@@ -159,8 +159,8 @@ include "calls.pxi"
 # ---------------------------------------------------------------- the general road
 
 
-cdef int element_of(cnp.ndarray array) except -1:
-    cdef int kind = cnp.PyArray_TYPE(array)
+cdef int element_of(cnp.dtype dtype) except -1:
+    cdef int kind = dtype.type_num
     if kind == cnp.NPY_FLOAT32:
         return FLOAT32
     if kind == cnp.NPY_FLOAT64:
@@ -171,12 +171,14 @@ cdef int element_of(cnp.ndarray array) except -1:
         return UINT64
     if kind == cnp.NPY_UINT16:
         return UINT16_ELEMENT
-    raise TypeError(f"no kernel for {array.dtype}")
+    raise TypeError(f"no kernel for {dtype}")
 
 
-cdef int kind_of(cnp.ndarray array) except -1:
-    """What a kernel of a wider type converts elements from."""
+cdef int kind_of(cnp.ndarray array, cnp.dtype dtype) except -1:
+    """What a kernel of a type converts elements from, or to."""
     cdef int kind = cnp.PyArray_TYPE(array)
+    if kind == dtype.type_num:
+        return AS_IT_IS
     if kind == cnp.NPY_INT8:
         return INT8
     if kind == cnp.NPY_UINT8:
@@ -202,7 +204,7 @@ cdef void lay(
     """Pointers, sizes and pitches of three planes, whose rows are contiguous in x and y."""
     cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
     p.x = cnp.PyArray_DATA(x)
-    p.x_kind = AS_IT_IS
+    p.x_kind = p.w_kind = p.y_kind = AS_IT_IS
     p.m = cnp.PyArray_DIM(x, 0)
     p.n = cnp.PyArray_DIM(x, 1)
     p.x_pitch = cnp.PyArray_STRIDE(x, 0) // size
@@ -228,22 +230,21 @@ cdef void lay(
 
 def correlate(
     cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray bias,
-    Py_ssize_t top, Py_ssize_t left, int mode, plan
+    Py_ssize_t top, Py_ssize_t left, int mode, plan, cnp.dtype dtype
 ):
     """Y from X and W (up to MAX_FILTER a side, any strides), on top of a bias or of None.
 
-    X may have a narrower type than W and Y.
+    They are computed in `dtype`, the bias' own; X, W and Y may each have a narrower type.
     """
     cdef Call call = Call()
     cdef Plane *p = &call.task.planes.plane
     lay(p, x, w, y, top, left)
-    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(w):
-        p.x_kind = kind_of(x)
+    p.x_kind, p.w_kind, p.y_kind = kind_of(x, dtype), kind_of(w, dtype), kind_of(y, dtype)
     p.mode = mode
     _, p.band, p.strip, p.threads = plan
     if bias is not None:
         p.bias = cnp.PyArray_DATA(bias)
-    call.run(CORRELATE, element_of(w), flops_of_plane(p))
+    call.run(CORRELATE, element_of(dtype), flops_of_plane(p))
     return call
 
 
@@ -281,13 +282,17 @@ def fft(
 def weight(
     cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left, int mode, plan
 ):
-    """W (up to MAX_FILTER a side, any strides) from X and Y: the gradient of the filter."""
+    """W (up to MAX_FILTER a side, any strides) from X and Y: the gradient of the filter.
+
+    X may have a narrower type.
+    """
     cdef Call call = Call()
     cdef Plane *p = &call.task.planes.plane
     lay(p, x, w, y, top, left)
+    p.x_kind = kind_of(x, y.dtype)
     p.mode = mode
     _, p.band, p.strip, p.threads = plan
-    call.run(WEIGHT, element_of(x), flops_of_plane(p))
+    call.run(WEIGHT, element_of(y.dtype), flops_of_plane(p))
     return call
 
 
@@ -296,28 +301,28 @@ def add_up(cnp.ndarray y, cnp.ndarray total, plan):
     cdef Plane p
     lay(&p, y, total, y, 0, 0)
     _, p.band, p.strip, p.threads = plan
-    run_plane(tables[element_of(y)].add_up, &p)
+    run_plane(tables[element_of(y.dtype)].add_up, &p)
 
 
 def dot(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
     """The sum of products of X and W, whose rows are contiguous too, into Y (1, 1)."""
     cdef Plane p
     lay(&p, x, w, y, top, left)
-    run_plane(tables[element_of(x)].dot, &p)
+    run_plane(tables[element_of(x.dtype)].dot, &p)
 
 
 def shift(cnp.ndarray x, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
     """Y from X moved down by top and to the right by left."""
     cdef Plane p
     lay(&p, x, x, y, top, left)
-    run_plane(tables[element_of(x)].shift, &p)
+    run_plane(tables[element_of(x.dtype)].shift, &p)
 
 
 def round_to_half(cnp.ndarray x, cnp.ndarray y):
     """Y, of float16, from X, of float32; the rows of both are contiguous."""
     cdef Plane p
     lay(&p, x, x, y, 0, 0)
-    run_plane(tables[element_of(x)].round_to_half, &p)
+    run_plane(tables[element_of(x.dtype)].round_to_half, &p)
 
 
 # ---------------------------------------------------------------- layers
@@ -348,7 +353,7 @@ def planes(
     s.y_channel = cnp.PyArray_STRIDE(y, 1) // size
     s.threads = threads
     call.run(
-        CORRELATE_SET if direction == "forward" else WEIGHT_SET, element_of(x),
+        CORRELATE_SET if direction == "forward" else WEIGHT_SET, element_of(x.dtype),
         2.0 * y.size * s.plane.a * s.plane.b,
     )
     return call
@@ -427,7 +432,7 @@ def layer(
     cdef Call call = Call()
     cdef Layer *p = &call.task.gradients.layers[0]
     lay_layer(p, x, w, y, bias, problem, plan)
-    call.run(LAYER, element_of(x), flops_of(p))
+    call.run(LAYER, element_of(x.dtype), flops_of(p))
     return call
 
 
@@ -447,7 +452,7 @@ def layer_gradients(dx, dw, db):
         if g.wanted[i]:
             x, w, y, bias, problem, plan = call
             lay_layer(&g.layers[i], x, w, y, bias, problem, plan)
-            element = element_of(x)
+            element = element_of(x.dtype)
             g.threads = max(g.threads, g.layers[i].threads)
             flops += flops_of(&g.layers[i])
     made.run(GRADIENTS, element, flops)
@@ -460,14 +465,15 @@ cdef enum:
 
 
 cdef cnp.ndarray new_array(int rank, cnp.npy_intp *sizes, int kind, cnp.ndarray x):
-    """A new array, of elements as large as those of x; if a large plane, half a page away from x.
+    """A new array; if a large plane of the type of x, half a page away from x.
 
     Where they lie alike in their pages, loads of x wait for stores that only seem to overlap them.
+    Rows of other types are not in step.
     """
     cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(x), count
     cdef cnp.ndarray memory, y
     cdef size_t start, wanted
-    if rank != 2 or sizes[0] * sizes[1] * size < PLACED:
+    if rank != 2 or cnp.PyArray_TYPE(x) != kind or sizes[0] * sizes[1] * size < PLACED:
         return cnp.PyArray_EMPTY(rank, sizes, kind, 0)
     count = sizes[0] * sizes[1] + PAGE // size
     memory = cnp.PyArray_EMPTY(1, &count, kind, 0)
@@ -483,8 +489,6 @@ cdef cnp.ndarray new_array(int rank, cnp.npy_intp *sizes, int kind, cnp.ndarray 
 def empty_beside(cnp.ndarray x, Py_ssize_t rows, Py_ssize_t columns, dtype):
     """A new plane of a native type, of fewer than 2^48 elements, for what is computed from x."""
     cdef cnp.npy_intp *sizes = [rows, columns]
-    if dtype.itemsize != cnp.PyArray_ITEMSIZE(x):  # in step with no row of x
-        return cnp.PyArray_EMPTY(2, sizes, dtype.num, 0)
     return new_array(2, sizes, dtype.num, x)
 
 
@@ -492,9 +496,14 @@ def empty_beside(cnp.ndarray x, Py_ssize_t rows, Py_ssize_t columns, dtype):
 
 
 cdef inline int plain_kind(object array) noexcept:
-    """The type number of a C-contiguous, aligned, native float plane that is not empty; else -1."""
+    """The type number of a C-contiguous, aligned, native float plane that is not empty; else -1.
+
+    Of float32 or float64: other types take the general road.
+    """
     cdef int kind = dense_kind(array)
-    return -1 if kind < 0 or cnp.PyArray_NDIM(<cnp.ndarray> array) != 2 else kind
+    if kind != cnp.NPY_FLOAT32 and kind != cnp.NPY_FLOAT64:
+        return -1
+    return -1 if cnp.PyArray_NDIM(<cnp.ndarray> array) != 2 else kind
 
 
 cdef bint is_shape(object shape, cnp.npy_intp *sizes):

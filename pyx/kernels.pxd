@@ -4,7 +4,7 @@ cdef enum:
     ZEROS, EDGE, REFLECT, SYMMETRIC, WRAP  # what stands outside X: the padding modes of numpy.pad
 
 cdef enum:
-    # What `correlate` converts elements of X from.
+    # What `correlate` converts elements of X and W from, and those of Y to.
     AS_IT_IS, INT8, UINT8, INT16, UINT16, INT32, SOURCE_UINT32, FLOAT16, SOURCE_FLOAT32
 
 cdef enum:
@@ -13,7 +13,7 @@ cdef enum:
 cdef struct Plane:
     # Sizes and pitches are in elements. Y[i, j] sees W[p, q] at X[i - top + p, j - left + q].
     const void *x
-    int x_kind
+    int x_kind, w_kind, y_kind
     Py_ssize_t m, n, x_pitch
     void *w
     Py_ssize_t a, b, w_row, w_col

@@ -7,7 +7,7 @@ nothing is decided here and Python is never seen.
 from cpython.pycapsule cimport PyCapsule_New
 from cython.parallel cimport prange
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t
 
@@ -188,6 +188,19 @@ cdef void convert_row(
         convert(to, <const float *> row + first, count)
 
 
+cdef void narrow_row(void *to, const real *row, Py_ssize_t count, int kind) noexcept nogil:
+    """Elements of Y, rounded to float16 or wrapped to 8 bits."""
+    cdef Py_ssize_t k, vectors = count // LANES
+    if kind == FLOAT16:
+        for k in range(vectors):
+            to_halves(<uint16_t *> to + k * LANES, load(row + k * LANES))
+        for k in range(vectors * LANES, count):
+            (<uint16_t *> to)[k] = to_half(<float> row[k])
+    else:
+        for k in range(count):
+            (<uint8_t *> to)[k] = <uint8_t> row[k]
+
+
 cdef void convert_padded(
     const Plane *p, real *to, Py_ssize_t pitch, const real **copies, const real **rows,
     Py_ssize_t row_count, Py_ssize_t first, Py_ssize_t count
@@ -215,6 +228,46 @@ cdef inline void convert_padding(
             to[k] = 0
         else:
             convert_row(to + k, row, i, 1, p.x_kind)
+
+
+cdef inline void copy_or_convert(
+    const Plane *p, real *to, Py_ssize_t pitch, const real **copies, const real **rows,
+    Py_ssize_t row_count, Py_ssize_t first, Py_ssize_t count
+) noexcept nogil:
+    """`copy_padded` of rows of X, of whatever type it is."""
+    if p.x_kind != AS_IT_IS:
+        convert_padded(p, to, pitch, copies, rows, row_count, first, count)
+    else:
+        copy_padded(
+            to, pitch, copies, rows, row_count, p.n, first, count, p.mode,
+            end_of(p.x, p.m, p.n, p.x_pitch),
+        )
+
+
+cdef enum:
+    FEW = 128  # elements that are looked at a time where sums are exact
+
+
+cdef inline const real *piece_of(
+    const Plane *p, real *room, Py_ssize_t i, Py_ssize_t j, Py_ssize_t count
+) noexcept nogil:
+    """Elements of row i of X, from column j on; in `room` where they are of another type."""
+    cdef const char *row = <const char *> p.x + i * p.x_pitch * bytes_of(p.x_kind)
+    if p.x_kind == AS_IT_IS:
+        return <const real *> row + j
+    convert_row(room, row, j, count, p.x_kind)
+    return room
+
+
+cdef void deliver(
+    const Plane *p, Py_ssize_t i, Py_ssize_t j, const real *row, Py_ssize_t count
+) noexcept nogil:
+    """Part of row i of Y, from column j on, in the type of Y."""
+    cdef char *y = <char *> p.y + (i * p.y_pitch + j) * bytes_of(p.y_kind)
+    if p.y_kind == AS_IT_IS:
+        memcpy(y, row, count * sizeof(real))
+    else:
+        narrow_row(y, row, count, p.y_kind)
 
 
 # ---------------------------------------------------------------- in every kernel
@@ -324,16 +377,11 @@ cdef int shift(const Plane *p) noexcept nogil:
 
 cdef int round_to_half(const Plane *p) noexcept nogil:
     """Y, of float16, from X of the same shape."""
-    cdef Py_ssize_t i, j
-    cdef const real *x
-    cdef uint16_t *y
+    cdef Py_ssize_t i
     for i in range(p.oh):
-        x = <const real *> p.x + i * p.x_pitch
-        y = <uint16_t *> p.y + i * p.y_pitch
-        for j in range(p.ow // LANES):
-            to_halves(y + j * LANES, load(x + j * LANES))
-        for j in range(p.ow // LANES * LANES, p.ow):
-            y[j] = to_half(<float> x[j])
+        narrow_row(
+            <uint16_t *> p.y + i * p.y_pitch, <const real *> p.x + i * p.x_pitch, p.ow, FLOAT16
+        )
     return 0
 
 

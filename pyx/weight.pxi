@@ -299,10 +299,9 @@ cdef void weight_from_copies(
             )
         for r in range(steps * rs + pt - 1):
             memory.x_table[r] = memory.zeros
-        copy_padded(
-            memory.x_copy, pitch_of(columns + p.b - 1), memory.x_table, memory.x_rows,
-            steps * rs + pt - 1, p.n, begin - p.left, columns + p.b - 1, p.mode,
-            end_of(p.x, p.m, p.n, p.x_pitch),
+        copy_or_convert(
+            p, memory.x_copy, pitch_of(columns + p.b - 1), memory.x_table, memory.x_rows,
+            steps * rs + pt - 1, begin - p.left, columns + p.b - 1,
         )
         weight_columns(p, memory, steps, pt, columns)
         begin += CHUNK
@@ -371,7 +370,7 @@ cdef void weight_share(
     memory.y_copy = <real *> (memory.sums + parts_in(p.b, TAPS) * TAPS * TAPS * LANES)
     memory.x_copy = memory.y_copy + rows * pitch_of(CHUNK)
     memory.zeros = zeros
-    memory.copied = rows_collide(p) and p.b >= WORTH_A_COPY
+    memory.copied = p.x_kind != AS_IT_IS or rows_collide(p) and p.b >= WORTH_A_COPY
     memory.low = rows_collide(p) and not memory.copied
     for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
         weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
@@ -395,24 +394,28 @@ cdef size_t weight_bytes(const Plane *p) noexcept nogil:
 
 cdef total weight_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept nogil:
     """One tap of dW with nothing but its own terms in the sum, for inputs that are not finite."""
-    cdef Py_ssize_t i, j, r
+    cdef Py_ssize_t i, j, r, part, count
     cdef Py_ssize_t begin = min(max(p.left - q, 0), p.ow)
     cdef Py_ssize_t end = max(min(p.n + p.left - q, p.ow), begin)
     cdef const real *x
     cdef const real *y
+    cdef real room[FEW]
     cdef total s = 0
     for i in range(p.oh):
         r = source(i - p.top + k, p.m, p.mode)
         if r < 0:
             continue
-        x = <const real *> p.x + r * p.x_pitch
         y = <const real *> p.y + i * p.y_pitch
-        s += row_dot(x + begin - p.left + q, y + begin, end - begin, 1)
+        for part in range(parts_in(end - begin, FEW)):
+            j = begin + part * FEW
+            count = min(end - j, <Py_ssize_t> FEW)
+            x = piece_of(p, room, r, j - p.left + q, count)
+            s += row_dot(x, y + j, count, 1)
         if p.mode != ZEROS:
-            for j in range(begin):
-                s += x[source(j - p.left + q, p.n, p.mode)] * y[j]
-            for j in range(end, p.ow):
-                s += x[source(j - p.left + q, p.n, p.mode)] * y[j]
+            for j in range(p.ow):
+                if not begin <= j < end:
+                    x = piece_of(p, room, r, source(j - p.left + q, p.n, p.mode), 1)
+                    s += x[0] * y[j]
     return s
 
 

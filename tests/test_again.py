@@ -114,6 +114,46 @@ def test_is_kept(name, monkeypatch):
     same(call(conv2d, function, make(shapes, 0), settings), expected)
 
 
+# Of the source, of w and of the result: what kernels of planes read and write as it is.
+TYPES = ["u1 f4 f4", "i2 f4 f4", "f2 f2 f2", "f4 f2 f4", "f2 f8 f8", "u1 u1 u1", "i1 i4 i4"]
+
+
+@pytest.mark.parametrize("types", TYPES)
+@pytest.mark.parametrize("name", ["plane", "large plane", "dx of a wide plane"])
+def test_planes_of_narrow_types_are_kept(name, types, monkeypatch, level):
+    function, shapes, settings = CALLS[name]
+    one, other, dtype = types.split()
+    order = [other, one] if name.startswith("dx") else [one, other]
+    settings = {**settings, "num_threads": 1}
+    for seed in range(2):
+        arrays = [abs(a) for a in make(shapes[:2], seed)]
+        expected = call(reference, function, arrays, settings)
+        arrays = [a.astype(t) for a, t in zip(arrays, order, strict=True)]
+        same(call(conv2d, function, arrays, settings), expected, dtype)
+        monkeypatch.delattr(conv2d.api, "operand", raising=False)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f2", "f4"])
+def test_dw_of_narrow_pictures_is_kept(dtype, monkeypatch, level):
+    for seed in range(2):
+        x, dy = (abs(a) for a in make([(35, 300), (35, 300)], seed))
+        found = conv2d.conv2d_weight(x.astype(dtype), (3, 7), dy, padding_mode="edge")
+        same([found], [reference.conv2d_weight(x, (3, 7), dy, padding_mode="edge")])
+        monkeypatch.delattr(conv2d.api, "operand", raising=False)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f2"])
+def test_what_is_not_finite_in_a_kept_call(dtype, level):
+    """The filter, or dY, of a later call is not finite: only its own terms are."""
+    x, w, dy = (abs(a) for a in make([(9, 300), (3, 5), (9, 300)], 0))
+    narrow = x.astype(dtype)
+    conv2d.conv2d(narrow, w)
+    conv2d.conv2d_weight(narrow, (3, 5), dy)
+    w[0, 1], w[2, 4], dy[0, 1], dy[5, 200] = np.inf, np.nan, np.nan, -np.inf
+    same([conv2d.conv2d(narrow, w)], [reference.conv2d(x, w)])
+    same([conv2d.conv2d_weight(narrow, (3, 5), dy)], [reference.conv2d_weight(x, (3, 5), dy)])
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_writes_to_out(name):
     function, shapes, settings = CALLS[name]

@@ -35,6 +35,21 @@ CASES = {
         "conv2d.conv2d(x, w[:3], num_threads=64)",
         0,
     ),
+    "uint8, 64 threads": (
+        "x, w, out = ones(3000, 6000, dtype='u1'), ones(3, 3), ones(3000, 6000)",
+        "conv2d.conv2d(x, w, out=out, num_threads=64)",
+        0,
+    ),
+    "float16, 64 threads": (
+        "x, w, out = (ones(*s, dtype='f2') for s in ((3000, 6000), (3, 3), (3000, 6000)))",
+        "conv2d.conv2d(x, w, out=out, num_threads=64)",
+        0,
+    ),
+    "dw of uint8, 64 threads": (
+        "x, dy, out = ones(3000, 6000, dtype='u1'), ones(3000, 6000), ones(3, 3)",
+        "conv2d.conv2d_weight(x, (3, 3), dy, out=out, num_threads=64)",
+        0,
+    ),
     "fft": (
         "x, w, out = noise(3000, 3000), noise(31, 31), ones(3000, 3000)",
         "conv2d.conv2d(x, w, out=out, algorithm='fft', num_threads=64)",
