@@ -16,7 +16,7 @@ cdef enum:
 
 cdef struct Strip:
     const real **rows  # of X: rows[r] meets W[r - t] in tile row t
-    const real *w  # packed, a taps a column
+    const real *w  # packed, a taps a column, each SPREAD times
     Py_ssize_t a, b
     real *y
     Py_ssize_t y_pitch
@@ -39,17 +39,17 @@ cdef inline void meet(
     if row == NULL:
         return
     row += j
-    w += r
+    w += r * SPREAD
     for q in range(b):
         for v in range(nv):
             x[v] = load(row + v * x_step)
         for t in range(MR):
             if first <= t < last:
-                tap = splat(w[-t])
+                tap = spread(w - t * SPREAD)
                 for v in range(nv):
                     acc[t * NV + v] = acc[t * NV + v] + tap * x[v]
         row += 1
-        w += w_pitch
+        w += w_pitch * SPREAD
 
 
 cdef inline void meet_few(
@@ -128,7 +128,7 @@ cdef inline void meet_groups(
     for group in range(groups):
         first = group * a // groups
         last = (group + 1) * a // groups
-        meet_many(acc, rows + first, w + first, w_pitch, b, j, nv, x_step, last - first)
+        meet_many(acc, rows + first, w + first * SPREAD, w_pitch, b, j, nv, x_step, last - first)
         for t in range(MR * NV):
             sums[t] = sums[t] + acc[t]
             acc[t] = splat(0)
@@ -204,7 +204,7 @@ cdef inline Py_ssize_t tiles_of_nine(
     cdef int t, v
     for t in range(SIDE):
         for v in range(SIDE):
-            tap[t * SIDE + v] = splat(s.w[v * SIDE + t])
+            tap[t * SIDE + v] = spread(s.w + (v * SIDE + t) * SPREAD)
     while j + step <= end:
         for t in range(MR * 2):
             acc[t] = splat(s.bias)

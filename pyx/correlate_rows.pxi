@@ -88,7 +88,7 @@ cdef Layout lay_out(Plane *p) noexcept nogil:
     cut.padded = (p.band + p.a - 1) * cut.pitch
     cut.bytes = aligned(
         2 * cut.rows * sizeof(void *)
-        + sizeof(real) * (cut.padded + MR * (NV * LANES + cut.made) + LANES + p.a * p.b)
+        + sizeof(real) * (cut.padded + MR * (NV * LANES + cut.made) + LANES + p.a * p.b * SPREAD)
     )
     return cut
 
@@ -223,11 +223,14 @@ cdef void correlate_rows(
 ) noexcept nogil:
     """Rows first to last of Y, a band at a time."""
     cdef Memory memory = memory_at(cut, scratch)
-    cdef Py_ssize_t band, i, k, q, rows, met
+    cdef Py_ssize_t band, i, k, q, lane, rows, met
     cdef Strip s
     for k in range(p.a):
         for q in range(p.b):
-            memory.w[q * p.a + k] = (<const real *> p.w)[k * p.w_row + q * p.w_col]
+            for lane in range(SPREAD):
+                memory.w[(q * p.a + k) * SPREAD + lane] = (
+                    (<const real *> p.w)[k * p.w_row + q * p.w_col]
+                )
     s.w = memory.w
     s.a = p.a
     s.b = p.b

@@ -22,13 +22,14 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, MR, NV, RS, TAPS
+        LANES, MR, NV, RS, TAPS, SPREAD
     vec load(const real *)
     void store(real *, vec)
     void stream(real *, vec)
     void end_streams()
     bint is_aligned(const real *)
     vec splat(real)
+    vec spread(const real *)
     vec add_product(vec, vec, vec)
     float half(uint16_t)
     uint16_t to_half(float)

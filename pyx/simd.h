@@ -392,5 +392,14 @@ enum { NV = 4, TAPS = 5, RS = 8 };
 enum { NV = 2, TAPS = 3, RS = 4 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6 };
+/* A tap in all lanes. SSE has a load that does that for doubles alone, from SSE3 on; others lie in memory
+   SPREAD times, aligned. */
+#if defined(__SSE2__) && !defined(__AVX__) && (CONV2D_ELEMENT != 1 || !defined(__SSE3__))
+enum { SPREAD = LANES };
+static inline vec spread(const real *p) { return *(const vec *)__builtin_assume_aligned(p, sizeof(vec)); }
+#else
+enum { SPREAD = 1 };
+static inline vec spread(const real *p) { return splat(*p); }
+#endif
 
 #endif
