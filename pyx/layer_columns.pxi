@@ -27,6 +27,7 @@ cdef struct Columns:
     Py_ssize_t vectors, strips  # of the result; a vector of dX at stride 2 is a pair
     Py_ssize_t each, seen  # columns of the result and of the source in a vector
     Py_ssize_t spoilt, behind  # columns behind the end of a row, and the rows that they are of
+    bint runs  # whether what is spoilt behind a plane is of the next one alone
     StripOf *strip_of
     Py_ssize_t strip_masks  # vectors
     real *masks  # [strip][left, right, inside][lane], or as large strips have them
@@ -164,6 +165,11 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
         c.behind = c.rows
     elif c.spoilt > 0:
         c.behind = parts_in(c.spoilt, c.columns) if c.o_row == c.columns else c.rows
+    c.runs = (
+        not c.pair and c.o_column == 1 and c.spoilt <= c.rows * c.columns
+        and c.o_row == c.columns and c.o_c == c.rows * c.columns
+        and (job.images == 1 or c.o_n == job.groups * job.m * c.o_c)
+    )
     memory_of(
         c.source, job.images, c.s_n, p.groups, c.s_c, c.height, c.s_row, c.width, &c.low, &c.high,
     )
@@ -212,6 +218,12 @@ cdef void lay_masks(const Columns *c) noexcept nogil:
         mask += 3 * LANES
 
 
+cdef inline bint within(const Columns *c, const real *plane, Py_ssize_t apart) noexcept nogil:
+    return both_within(
+        plane, apart, c.height, c.s_row, c.s_column, c.width, c.lead, c.reach, c.low, c.high
+    )
+
+
 cdef struct Walked:
     # A plane of the result.
     const real *plane  # of the source
@@ -248,11 +260,16 @@ cdef inline void put_apart(
 
 cdef void walk_rows(
     const Columns *c, const Job *job, const Walked *one, const Walked *two, Py_ssize_t u,
-    Py_ssize_t end, char *memory
+    Py_ssize_t end, Py_ssize_t behind, const real **pointed_at, char *memory
 ) noexcept nogil:
-    """Rows u to end of a plane of the result, or of a pair; `two` may be `one`."""
+    """Rows u to end of a plane of the result, or of a pair; `two` may be `one`.
+
+    What lies behind the last row may be spoilt if `behind` is 0. For planes whose rows all lie
+    where they can be read, pointers to rows are worked out once: `pointed_at` is one of them.
+    """
     cdef Strip t
-    cdef Py_ssize_t k, j, strip, first, vectors, met, seen, tap, taps = c.a * c.b
+    cdef Py_ssize_t k, j, strip, first, vectors, met, seen, moved, taps = c.a * c.b
+    cdef bint alike, known
     cdef const real *bounce
     cdef real *w = <real *> (memory + aligned(c.met * sizeof(void *)))
     cdef real *zeros = w + (taps + 1 + WIDE * job.band) * LANES
@@ -270,16 +287,27 @@ cdef void walk_rows(
     t.down = c.down
     t.across = c.across
     t.before = c.left + 2 * c.lead
-    for k in range(c.a):
-        for j in range(c.b):
-            tap = k * c.w_row + j * c.w_column
-            store(
-                w + (j * c.a + k if c.any else k * c.b + j) * LANES,
-                both(splat(one.taps[tap]), splat(two.taps[tap])),
-            )
-    store(w + taps * LANES, both(splat(one.bias), splat(two.bias)))
+    t.taps = one.taps
+    t.taps_apart = two.taps - one.taps
+    t.w_row = c.w_row
+    t.w_column = c.w_column
+    t.start = one.bias
+    t.start_of_two = two.bias
+    if c.any or c.a > SIDE:  # more taps than registers
+        for k in range(c.a):
+            for j in range(c.b):
+                store(
+                    w + (j * c.a + k if c.any else k * c.b + j) * LANES,
+                    splat(one.taps[k * c.w_row + j * c.w_column]),
+                )
+        store(w + taps * LANES, splat(one.bias))
     if c.any:
         memset(zeros, 0, c.reach * sizeof(real))
+    alike = not c.any and end - u <= job.band and within(c, one.plane, two.plane - one.plane)
+    known = alike and pointed_at[0] != NULL
+    if not known:
+        pointed_at[0] = one.plane if alike else NULL
+    moved = one.plane - pointed_at[0] if alike else 0
     while u < end:
         t.count = min(job.band, end - u)
         t.first = 0
@@ -295,10 +323,11 @@ cdef void walk_rows(
         else:
             seen = u * c.stride - c.top
             met = (t.count - 1) * c.stride + (c.a - 1) * c.down + 1
-        point_down(
-            t.rows, seen, met, one.plane, c.height, c.s_row, c.s_column, c.width, c.lead, c.reach,
-            c.low, c.high, spare,
-        )
+        if not known:
+            point_down(
+                t.rows, seen, met, one.plane, c.height, c.s_row, c.s_column, c.width, c.lead,
+                c.reach, c.low, c.high, spare,
+            )
         if c.any:
             for k in range(met):
                 if t.rows[k] == NULL:
@@ -309,7 +338,7 @@ cdef void walk_rows(
             if c.strips > 1:
                 first = strip * c.vectors // c.strips
                 vectors = (strip + 1) * c.vectors // c.strips - first
-            t.column = first * c.seen
+            t.column = first * c.seen + moved
             t.out = one.out + u * c.o_row + first * c.each * c.o_column
             t.left = c.masks + strip * c.strip_masks * LANES
             t.right = t.left + LANES
@@ -319,7 +348,7 @@ cdef void walk_rows(
             if strip == c.strips - 1:
                 j -= c.spoilt
             if strip == c.strips - 1 or c.o_column != 1:
-                t.whole = max(min(t.count, end - c.behind - u), <Py_ssize_t> 0)
+                t.whole = max(min(t.count, end - behind - u), <Py_ssize_t> 0)
             c.strip_of[0 if c.pair else vectors](&t)
             for k in range(t.whole, t.count):
                 bounce = t.bounce + (k - t.whole) * WIDE * LANES
@@ -337,21 +366,20 @@ cdef void walk_planes(
     cdef Py_ssize_t item = first, channels = job.groups * job.m
     cdef Py_ssize_t n = first // channels, channel = first % channels
     cdef Walked one, two
+    cdef const real *pointed_at = NULL
     while item < last:
         one = walked(c, job, n, channel)
         two = one
         if c.pair and item + 1 < last and channel + 1 < channels:
             two = walked(c, job, n, channel + 1)
-            if both_within(
-                one.plane, two.plane - one.plane, c.height, c.s_row, c.s_column, c.width, c.lead,
-                c.reach, c.low, c.high,
-            ):
+            if within(c, one.plane, two.plane - one.plane):
                 item += 1
                 channel += 1
             else:
                 two = one
         walk_rows(
-            c, job, &one, &two, part * c.rows // parts, (part + 1) * c.rows // parts, memory
+            c, job, &one, &two, part * c.rows // parts, (part + 1) * c.rows // parts,
+            0 if c.runs and parts == 1 and item + 1 < last else c.behind, &pointed_at, memory,
         )
         item += 1
         channel += 1

@@ -4,7 +4,8 @@
 # sums of a filter and a channel are in registers, and the last three rows of Y; each vector of X is
 # loaded once for each filter column and meets all three. Where planes are at most half a vector
 # wide, two filters lie side by side; else two that see the same channel share what is loaded of it.
-# Sums of up to TERMS products in a lane are added up in `total`, in an order that the sizes say.
+# Sums of up to TERMS products in a lane, of several images where planes are small, are added up in
+# `total`, in an order that the sizes say.
 
 cdef enum:
     TERMS = 256
@@ -15,15 +16,17 @@ cdef struct WeightStrip:
     int once  # see Tile
     const real **x  # rows; NULL in padding
     const real **y
+    Py_ssize_t x_at, y_at  # of the plane from the one that rows are of
     Py_ssize_t x_apart, y_apart  # of a pair of planes
     Py_ssize_t column, vectors  # of Y
     Py_ssize_t count  # rows of Y
     const real *masks  # of the x that each column of taps sees, and of y
     real *sums  # [tap][lane]
+    bint begins  # with these sums; else they are added to
 
 
 cdef inline void products_down(
-    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t column, const real *mask, int stride,
+    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t seen, const real *mask, int stride,
     bint pair, bint two, const vec *y, int at_0, int at_1, int at_2
 ) noexcept nogil:
     """A row of X with the y that see it through the tap rows 0, 1 and 2; where negative, none."""
@@ -32,7 +35,7 @@ cdef inline void products_down(
     cdef const real *row = t.x[i]
     if row == NULL:
         return
-    row += column * stride
+    row += seen
     fetch(row + AHEAD * stride * LANES)
     if stride == 2:
         fetch(row + (AHEAD * stride + 1) * LANES)
@@ -59,13 +62,15 @@ cdef inline void weight_down(
     cdef vec acc[2 * SIDE * SIDE]
     cdef const real *mask
     cdef vec y[2 * SIDE]  # of each filter: this row, the one before, and the one before that
-    cdef Py_ssize_t i, v, column
+    cdef Py_ssize_t i, v, column, at, seen
     cdef int k, f, _once
     for _once in range(t.once):
         for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
-            acc[k] = splat(0)
+            acc[k] = splat(0) if t.begins else load(t.sums + k * LANES)
         for v in range(t.vectors):
             column = t.column + v * LANES
+            at = t.y_at + column
+            seen = t.x_at + column * stride
             mask = t.masks + v * (SIDE + 1) * LANES
             for k in range(2 * SIDE):
                 y[k] = splat(0)
@@ -74,21 +79,21 @@ cdef inline void weight_down(
                     y[f * SIDE + 2] = y[f * SIDE + 1]
                     y[f * SIDE + 1] = y[f * SIDE]
                     y[f * SIDE] = only(
-                        look(t.y[i] + column + f * t.y_apart, t.y_apart, pair),
+                        look(t.y[i] + at + f * t.y_apart, t.y_apart, pair),
                         peek(mask + SIDE * LANES),
                     )
-                    fetch(t.y[i] + column + f * t.y_apart + AHEAD * LANES)
+                    fetch(t.y[i] + at + f * t.y_apart + AHEAD * LANES)
                 if stride == 1:
-                    products_down(t, acc, i, column, mask, 1, pair, two, y, 0, 1, 2)
+                    products_down(t, acc, i, seen, mask, 1, pair, two, y, 0, 1, 2)
                 else:
-                    products_down(t, acc, 2 * i, column, mask, 2, pair, two, y, 0, -1, 1)
-                    products_down(t, acc, 2 * i + 1, column, mask, 2, pair, two, y, -1, 0, -1)
+                    products_down(t, acc, 2 * i, seen, mask, 2, pair, two, y, 0, -1, 1)
+                    products_down(t, acc, 2 * i + 1, seen, mask, 2, pair, two, y, -1, 0, -1)
             i = t.count
             if stride == 1:
-                products_down(t, acc, i, column, mask, 1, pair, two, y, -1, 0, 1)
-                products_down(t, acc, i + 1, column, mask, 1, pair, two, y, -1, -1, 0)
+                products_down(t, acc, i, seen, mask, 1, pair, two, y, -1, 0, 1)
+                products_down(t, acc, i + 1, seen, mask, 1, pair, two, y, -1, -1, 0)
             else:
-                products_down(t, acc, 2 * i, column, mask, 2, pair, two, y, -1, -1, 0)
+                products_down(t, acc, 2 * i, seen, mask, 2, pair, two, y, -1, -1, 0)
         for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
             store(t.sums + k * LANES, acc[k])
 
@@ -212,42 +217,103 @@ cdef void lay_weight_masks(const WeightColumns *c, const Layer *p) noexcept nogi
         )
 
 
+cdef struct Pending:
+    # What the items of one thread keep from plane to plane.
+    real *sums  # of strips, [filter][tap][lane]
+    Py_ssize_t terms[2]  # products in each of their lanes
+    int how
+    total *to  # where they will join others
+    Py_ssize_t next  # from there to the second filter's
+    const real *x  # the planes that rows are pointed at where they are planes like all others
+    const real *y
+
+
+cdef void join_others(const WeightColumns *c, Pending *pending, int f) noexcept nogil:
+    """Add up the sums of strips of filter f, or of two where these are made at once."""
+    cdef real *sums = pending.sums + f * SIDE * SIDE * LANES
+    cdef total *to = pending.to + f * pending.next
+    if pending.terms[f] == 0:
+        return
+    pending.terms[f] = 0
+    add_strip_sums(sums, 1 if c.pair else 0, to)
+    if pending.how == TWO_FILTERS:
+        add_strip_sums(sums + SIDE * SIDE * LANES, 0, to + pending.next)
+    elif pending.how == SIDE_BY_SIDE:
+        add_strip_sums(sums, 2, to + pending.next)
+
+
+cdef void take_sums_as(Pending *pending, int how) noexcept nogil:
+    """Go on with two filters at once or with each alone: where planes lie must not change sums."""
+    cdef real *sums = pending.sums
+    cdef real *second = sums + SIDE * SIDE * LANES
+    cdef Py_ssize_t k, half = LANES // 2
+    for k in range(SIDE * SIDE if pending.terms[0] > 0 else 0):
+        if how == SIDE_BY_SIDE:
+            memcpy(sums + k * LANES + half, second + k * LANES, half * sizeof(real))
+        elif pending.how == SIDE_BY_SIDE:
+            memcpy(second + k * LANES, sums + k * LANES + half, half * sizeof(real))
+    pending.terms[1] = pending.terms[0] if how == ALONE else 0
+    pending.how = how
+
+
 cdef void add_unit(
-    const WeightColumns *c, const Layer *p, const real *x, const real *y, int how,
-    Py_ssize_t x_apart, Py_ssize_t y_apart, Py_ssize_t u, total *sums, char *memory
+    const WeightColumns *c, const Layer *p, const real *x, const real *y, int f,
+    Py_ssize_t x_apart, Py_ssize_t y_apart, Py_ssize_t u, Pending *pending, char *memory
 ) noexcept nogil:
-    """Add what a block of rows of one plane of Y, or of two, gives."""
+    """Add what a block of rows of one plane of Y, that of filter f, or of two, gives."""
     cdef WeightStrip t
-    cdef Py_ssize_t k, stride = p.rows.stride
-    cdef real *strip_sums = <real *> (memory + aligned((c.x_met + p.band) * sizeof(void *)))
-    cdef real *spare = strip_sums + 2 * SIDE * SIDE * LANES
+    cdef Py_ssize_t k, terms, stride = p.rows.stride
+    cdef real *spare = pending.sums + 2 * SIDE * SIDE * LANES
+    cdef bint alike = c.blocks == 1 and within_memory(c, p, x, x_apart, y, y_apart)
+    cdef bint known = alike and pending.x != NULL
+    # A plane alone fills both halves of vectors, the first of which counts.
+    cdef int how = SIDE_BY_SIDE if c.pair else pending.how
     t.once = 1
     t.x = <const real **> memory
     t.y = t.x + c.x_met
     t.x_apart = x_apart
     t.y_apart = y_apart
-    t.sums = strip_sums
+    t.sums = pending.sums + f * SIDE * SIDE * LANES
     t.count = min(p.band, p.rows.outputs - u)
-    point_down(
-        t.x, u * stride - p.rows.before, (t.count - 1) * stride + SIDE, x, p.rows.size, p.x_row,
-        p.x_col, p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
-    )
-    point_down(
-        t.y, u, t.count, y, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
-        c.y_low, c.y_high, spare + c.x_spare * c.x_reach,
-    )
+    if not known:
+        pending.x = x if alike else NULL
+        pending.y = y
+        point_down(
+            t.x, u * stride - p.rows.before, (t.count - 1) * stride + SIDE, x, p.rows.size,
+            p.x_row, p.x_col, p.columns.size, p.columns.before, c.x_reach, c.x_low, c.x_high, spare,
+        )
+        point_down(
+            t.y, u, t.count, y, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
+            c.y_low, c.y_high, spare + c.x_spare * c.x_reach,
+        )
+    t.x_at = x - pending.x if alike else 0
+    t.y_at = y - pending.y if alike else 0
     k = 0
     while k < c.vectors:
         t.column = k * LANES
         t.vectors = min(c.together, c.vectors - k)
         t.masks = c.masks + k * (SIDE + 1) * LANES
+        terms = t.count * t.vectors
+        if pending.terms[f] + terms > TERMS:
+            join_others(c, pending, f)
+        t.begins = pending.terms[f] == 0
+        pending.terms[f] += terms
         WEIGHT_STRIP_OF[how][stride - 1](&t)
-        add_strip_sums(strip_sums, 1 if how == SIDE_BY_SIDE else 0, sums)
-        if how == TWO_FILTERS:
-            add_strip_sums(strip_sums + SIDE * SIDE * LANES, 0, sums + p.c * SIDE * SIDE)
-        elif y_apart != 0:
-            add_strip_sums(strip_sums, 2, sums + p.c * SIDE * SIDE)
         k += t.vectors
+
+
+cdef inline bint within_memory(
+    const WeightColumns *c, const Layer *p, const real *x, Py_ssize_t x_apart, const real *y,
+    Py_ssize_t y_apart
+) noexcept nogil:
+    """Whether all that is read of planes of X and of Y lies in their memory, where it is read."""
+    return both_within(
+        x, x_apart, p.rows.size, p.x_row, p.x_col, p.columns.size, p.columns.before,
+        c.x_reach, c.x_low, c.x_high,
+    ) and both_within(
+        y, y_apart, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach, c.y_low,
+        c.y_high,
+    )
 
 
 cdef inline Py_ssize_t weight_units(const Layer *p) noexcept nogil:
@@ -267,7 +333,8 @@ cdef void weight_columns_item(
     cdef const real *x
     cdef const real *y
     cdef bint two, within
-    cdef int how = SIDE_BY_SIDE if c.pair else ALONE, together = how
+    cdef int together = SIDE_BY_SIDE if c.pair else ALONE, how
+    cdef Pending pending
     item //= p.c
     m = item % parts_in(filters, 2) * 2
     band = item // parts_in(filters, 2)
@@ -280,6 +347,12 @@ cdef void weight_columns_item(
     x_apart = ((m + 1) // p.k - m // p.k) * p.c * p.x_c
     if not c.pair and x_apart == 0:
         together = TWO_FILTERS
+    pending.sums = <real *> (memory + aligned((c.x_met + p.band) * sizeof(void *)))
+    pending.terms[0] = pending.terms[1] = 0
+    pending.to = sums
+    pending.next = p.c * size
+    pending.how = ALONE
+    pending.x = pending.y = NULL
     first = band * p.n * c.blocks // p.bands
     last = (band + 1) * p.n * c.blocks // p.bands
     for i in range(first, last):
@@ -292,19 +365,20 @@ cdef void weight_columns_item(
             walk_planes(
                 columns, job, k, k + (2 if two else 1), i % c.blocks, c.blocks, memory + c.bytes
             )
-        within = two and together != ALONE and p.y_k != 0 and both_within(
-            x, x_apart, p.rows.size, p.x_row, p.x_col, p.columns.size, p.columns.before,
-            c.x_reach, c.x_low, c.x_high,
-        ) and both_within(
-            y, p.y_k, p.rows.outputs, p.y_row, p.y_col, p.columns.outputs, 0, c.y_reach,
-            c.y_low, c.y_high,
+        within = two and together != ALONE and p.y_k != 0 and within_memory(
+            c, p, x, x_apart, y, p.y_k
         )
+        how = together if within else ALONE
+        if how != pending.how:
+            take_sums_as(&pending, how)
         if within:
-            add_unit(c, p, x, y, together, x_apart, p.y_k, u, sums, memory)
+            add_unit(c, p, x, y, 0, x_apart, p.y_k, u, &pending, memory)
             continue
-        add_unit(c, p, x, y, how, 0, 0, u, sums, memory)
+        add_unit(c, p, x, y, 0, 0, 0, u, &pending, memory)
         if two:
-            add_unit(c, p, x + x_apart, y + p.y_k, how, 0, 0, u, sums + p.c * size, memory)
+            add_unit(c, p, x + x_apart, y + p.y_k, 1, 0, 0, u, &pending, memory)
+    join_others(c, &pending, 0)
+    join_others(c, &pending, 1)
 
 
 cdef void weight_of_columns(

@@ -14,7 +14,10 @@ cdef struct Strip:
     const real **rows  # the source from the first row that is seen on; NULL in padding
     Py_ssize_t column  # of the source rows
     Py_ssize_t first, count  # rows of the result
-    const real *w  # vectors: the taps, the bias
+    const real *w  # vectors: the taps, the bias; of 3 x 3 filters where they are, and the bias:
+    const real *taps
+    Py_ssize_t w_row, w_column, taps_apart
+    real start, start_of_two
     Py_ssize_t apart, out_apart  # of a pair of planes
     real *out  # in row 0 of the block
     Py_ssize_t pitch
@@ -35,6 +38,20 @@ ctypedef void (*StripOf)(const Strip *) noexcept nogil
 cdef inline vec look(const real *row, Py_ssize_t apart, bint pair) noexcept nogil:
     """A vector of a row, or the same half of one of each row of a pair of planes."""
     return join(row, row + apart) if pair else load(row)
+
+
+cdef inline void take_taps(const Strip *t, vec *tap, vec *bias, bint pair) noexcept nogil:
+    """Into registers, for both planes of a pair."""
+    cdef int k
+    cdef const real *w
+    bias[0] = splat(t.start)
+    if pair:
+        bias[0] = both(bias[0], splat(t.start_of_two))
+    for k in range(SIDE * SIDE):
+        w = t.taps + k // SIDE * t.w_row + k % SIDE * t.w_column
+        tap[k] = splat(w[0])
+        if pair:
+            tap[k] = both(tap[k], splat(w[t.taps_apart]))
 
 
 cdef inline vec add_row(vec sum, const vec *tap, const vec *x) noexcept nogil:
@@ -130,11 +147,9 @@ cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
     cdef Py_ssize_t i
     cdef int k, _once
     for _once in range(t.once):
-        bias = load(t.w + SIDE * SIDE * LANES)
+        take_taps(t, tap, &bias, pair)
         left = load(t.left)
         right = load(t.right)
-        for k in range(SIDE * SIDE):
-            tap[k] = load(t.w + k * LANES)
         for k in range(SIDE * WIDE):
             acc[k] = bias
         i = -2
@@ -164,11 +179,9 @@ cdef inline void walk_apart(const Strip *t, int nv, bint pair) noexcept nogil:
     cdef Py_ssize_t i
     cdef int k, v, _once
     for _once in range(t.once):
-        bias = load(t.w + SIDE * SIDE * LANES)
+        take_taps(t, tap, &bias, pair)
         left = load(t.left)
         right = load(t.right)
-        for k in range(SIDE * SIDE):
-            tap[k] = load(t.w + k * LANES)
         for k in range(2 * WIDE):
             acc[k] = bias
         meet_row_apart(acc, tap, t, 0, left, right, nv, pair, 0, 0, -1)
@@ -277,12 +290,10 @@ cdef inline void spread(const Strip *t, int nv, bint pair, int odd) noexcept nog
     cdef Py_ssize_t i
     cdef int k, v, _once
     for _once in range(t.once):
-        bias = load(t.w + SIDE * SIDE * LANES)
+        take_taps(t, tap, &bias, pair)
         left = load(t.left)
         right = load(t.right)
         inside = load(t.inside)
-        for k in range(SIDE * SIDE):
-            tap[k] = load(t.w + k * LANES)
         for v in range(nv):
             outer[v] = bias
             alone[v] = bias
