@@ -137,18 +137,9 @@ def conv2d(
         check_out(out, problem.y_shape, dtype)
     if bias is not None:
         bias = apart(_as_bias(bias, problem.filters, problem, dtype), out)
-    threads = _threads(num_threads)
-    plane = _is_planar(problem, "forward", x)
-    x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
-    w = readable(apart(w, out), dtype, strided=True, narrow=plane, plane=plane)
-    result = Result(problem.y_shape, dtype, out, not plane, plane, beside=x)
-    if plane:
-        plan = make_plan(problem, "forward", threads)
-        made = planar.forward(problem, x, w, bias, plan, result)
-    else:
-        made = layer.forward(problem, x, w, bias, threads, result)
-    _door.keep(call, made, (result.array,))
-    return result.array
+    result, made = _forward(problem, x, w, bias, out, _threads(num_threads))
+    _door.keep(call, made, (result,))
+    return result
 
 
 def conv2d_input(
@@ -374,7 +365,7 @@ def conv2d_backward(
         dy, x, w = apart(dy, array), apart(x, array), apart(w, array)
     if types[0] == types[1] == types[2]:  # what must be converted is converted once
         plane = problem.plane
-        dy, x, w = (readable(a, types[0], strided=True, plane=plane) for a in (dy, x, w))
+        dy, x, w = (readable(a, types[0], True, narrow=plane, plane=plane) for a in (dy, x, w))
         if not problem.plane:
             gradients, made = _layer_gradients(problem, x, w, dy, needed, outs, num_threads)
             _door.keep(call, made, tuple(gradients))
@@ -506,12 +497,41 @@ def _layer_gradients(
     """The gradients of a layer from arrays as kernels read them, apart from all results."""
     dtype = np.dtype(problem.dtype)
     shapes = problem.x_shape, problem.w_shape, problem.b_shape
+    if problem.turned is not None:
+        new = [
+            np.empty(shape, dtype) if out is None and name in needed else out
+            for name, shape, out in zip(Gradients._fields, shapes, outs, strict=True)
+        ]
+        turned = [out if out is None or out.ndim < 2 else out.mT for out in new]
+        _, made = _layer_gradients(problem.turned, x.mT, w.mT, dy.mT, needed, turned, num_threads)
+        return Gradients(*new), made
     results = [
         Result(shape, dtype, out, strided=True) if name in needed else None
         for name, shape, out in zip(Gradients._fields, shapes, outs, strict=True)
     ]
     made = layer.gradients(problem, x, w, dy, _threads(num_threads), *results)
     return Gradients(*(None if result is None else result.array for result in results)), made
+
+
+def _forward(
+    problem: Problem, x: Array, w: Array, bias: Array | None, out: Array | None, threads: int
+) -> tuple[Array, planar.Made]:
+    """Y, on top of a bias or of None, and the call that made it."""
+    dtype = np.dtype(problem.dtype)
+    if problem.turned is not None:
+        out = np.empty(problem.y_shape, dtype) if out is None else out
+        _, made = _forward(problem.turned, x.mT, w.mT, bias, out.mT, threads)
+        return out, made
+    plane = _is_planar(problem, "forward", x)
+    x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
+    w = readable(apart(w, out), dtype, strided=True, narrow=plane, plane=plane)
+    result = Result(problem.y_shape, dtype, out, not plane, plane, beside=x)
+    if plane:
+        plan = make_plan(problem, "forward", threads)
+        made = planar.forward(problem, x, w, bias, plan, result)
+    else:
+        made = layer.forward(problem, x, w, bias, threads, result)
+    return result.array, made
 
 
 def _input_gradient(
@@ -534,6 +554,10 @@ def _deliver_input(
     if out is not None:
         check_out(out, problem.x_shape, dtype)
     threads = _threads(num_threads)
+    if problem.turned is not None:
+        out = np.empty(problem.x_shape, dtype) if out is None else out
+        _, made = _deliver_input(problem.turned, w.mT, dy.mT, bias, out.mT, threads)
+        return out, made
     w = readable(apart(w, out), dtype, strided=True, narrow=plane, plane=plane)
     dy = readable(apart(dy, out), dtype, not plane, narrow=plane, plane=plane)
     result = Result(problem.x_shape, dtype, out, not plane, plane, beside=dy)
@@ -553,6 +577,10 @@ def _weight_gradient(
     if out is not None:
         check_out(out, problem.w_shape, dtype)
     threads = _threads(num_threads)
+    if problem.turned is not None:
+        out = np.empty(problem.w_shape, dtype) if out is None else out
+        _, made = _weight_gradient(problem.turned, x.mT, dy.mT, out.mT, threads)
+        return out, made
     x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
     dy = readable(apart(dy, out), dtype, not plane, plane=plane)
     result = Result(problem.w_shape, dtype, out, not plane, plane)

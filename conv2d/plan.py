@@ -218,7 +218,7 @@ def walks_columns(problem: Problem, direction: str) -> bool:
     dense = stride == 1 and direction != "weight"
     # From this size on no faster with channels in the lanes (found at 6 x 6 to 24 x 24, of 17, 96
     # and 100 channels).
-    small = SMALL_PLANE * _lanes_filled(problem.filters) ** 3
+    small = SMALL_PLANE * _lanes_filled(max(problem.filters, 1)) ** 3
     large = problem.height * problem.width > small and dense
     row = problem.width * np.dtype(problem.dtype).itemsize * (4 if side == 7 else 1)
     near = problem.plane or not dense or row <= COLUMNS_BYTES

@@ -114,6 +114,24 @@ class Problem(Settings):
         return () if self.rank == 2 else (self.filters,)
 
     @cached_property
+    def turned(self) -> Problem | None:
+        """Of one column of X and of taps: the same as rows, for which kernels are made."""
+        if self.width != 1 or self.b != 1 or self.left or self.right or self.height == 1:
+            return None
+        return self._replace(
+            height=1,
+            width=self.height,
+            a=1,
+            b=self.a,
+            top=0,
+            bottom=0,
+            left=self.top,
+            right=self.bottom,
+            stride=self.stride[::-1],
+            dilation=self.dilation[::-1],
+        )
+
+    @cached_property
     def flops(self) -> int:
         """Multiplications and additions of Y, of dX or of dW, those with padding included."""
         return 2 * math.prod(self.y4) * (self.channels // self.groups) * self.a * self.b

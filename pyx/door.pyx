@@ -597,6 +597,8 @@ cdef cnp.ndarray correlate_same(object x, object w, bint reverse, object num_thr
         return None
     if cnp.PyArray_DIM(w, 0) > MAX_FILTER or cnp.PyArray_DIM(w, 1) > MAX_FILTER:
         return None
+    if cnp.PyArray_DIM(x, 1) == 1:  # a column, which is turned
+        return None
     y = new_array(2, cnp.PyArray_DIMS(x), kind, x)
     if reverse:
         lay(&p, y, w, x, 1, 1)
@@ -645,6 +647,7 @@ def weight_same(x, weight_shape, dy, num_threads):
         return None
     if not (
         cnp.PyArray_SAMESHAPE(x, dy)
+        and cnp.PyArray_DIM(x, 1) > 1
         and 0 < sizes[0] <= MAX_FILTER
         and 0 < sizes[1] <= MAX_FILTER
     ):

@@ -278,6 +278,8 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
         column = 1
     f.down = job.rows[0].stride * row
     f.right = job.columns[0].stride * column
+    if b.width == 1:  # a column of outputs is as good as a row
+        f.right = f.down
     t.once = 1
     t.far = False
     # The sides are exchanged: w of the tile is the panel, and x the filters.

@@ -307,6 +307,25 @@ cdef void weight_from_copies(
         begin += CHUNK
 
 
+cdef Py_ssize_t weight_of_one_row(
+    const Plane *p, const WeightMemory *memory, int rs, Py_ssize_t left, Py_ssize_t right
+) noexcept nogil:
+    """A row of Y and of X as rs shorter ones, which are a step; returns the first column left."""
+    cdef const real **x = memory.x_rows
+    cdef const real **y = memory.y_rows
+    cdef Py_ssize_t part = (right - left) // (rs * LANES) * LANES, r
+    for r in range(1, rs):
+        y[r] = y[0] + r * part
+        x[r] = x[0]
+        if x[0] != NULL:
+            x[r] = x[r] + r * part
+    weight_in_place(p, memory, 1, rs, 1, left, left + part)
+    for r in range(1, rs):
+        y[r] = NULL
+        x[r] = NULL
+    return left + rs * part
+
+
 cdef void weight_rows(
     const Plane *p, const WeightMemory *memory, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t k, int pt
 ) noexcept nogil:
@@ -325,6 +344,8 @@ cdef void weight_rows(
     right = left + (min(p.n + p.left - p.b + 1, last) - left) // LANES * LANES
     if right > left and p.ow > CHUNK and not memory.copied:
         weight_from_copies(p, memory, steps, rs, pt, first, left)
+        if rows == pt == 1:
+            left = weight_of_one_row(p, memory, rs, left, right)
         weight_in_place(p, memory, steps, rs, pt, left, right)
         weight_from_copies(p, memory, steps, rs, pt, right, last)
     else:
