@@ -303,7 +303,9 @@ cdef void walk_rows(
         store(w + taps * LANES, splat(one.bias))
     if c.any:
         memset(zeros, 0, c.reach * sizeof(real))
-    alike = not c.any and end - u <= job.band and within(c, one.plane, two.plane - one.plane)
+    alike = not c.any and end - u == c.rows <= job.band and within(
+        c, one.plane, two.plane - one.plane
+    )
     known = alike and pointed_at[0] != NULL
     if not known:
         pointed_at[0] = one.plane if alike else NULL
@@ -360,13 +362,12 @@ cdef void walk_rows(
 
 cdef void walk_planes(
     const Columns *c, const Job *job, Py_ssize_t first, Py_ssize_t last, Py_ssize_t part,
-    Py_ssize_t parts, char *memory
+    Py_ssize_t parts, const real **pointed_at, char *memory
 ) noexcept nogil:
     """A part of the rows of planes first to last, which count channels, then images."""
     cdef Py_ssize_t item = first, channels = job.groups * job.m
     cdef Py_ssize_t n = first // channels, channel = first % channels
     cdef Walked one, two
-    cdef const real *pointed_at = NULL
     while item < last:
         one = walked(c, job, n, channel)
         two = one
@@ -379,7 +380,7 @@ cdef void walk_planes(
                 two = one
         walk_rows(
             c, job, &one, &two, part * c.rows // parts, (part + 1) * c.rows // parts,
-            0 if c.runs and parts == 1 and item + 1 < last else c.behind, &pointed_at, memory,
+            0 if c.runs and parts == 1 and item + 1 < last else c.behind, pointed_at, memory,
         )
         item += 1
         channel += 1

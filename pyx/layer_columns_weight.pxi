@@ -130,32 +130,66 @@ WEIGHT_STRIP_OF[SIDE_BY_SIDE][:] = [weight_down_pair_1, weight_down_pair_2]
 WEIGHT_STRIP_OF[TWO_FILTERS][:] = [weight_down_two_1, weight_down_two_2]
 
 
-cdef inline vec some_lanes(vec v, int which) noexcept nogil:
-    """Of all lanes (0), the lower (1) or the upper half (2), with zeros between."""
-    if which == 0:
-        return v
-    return zip_low(v, splat(0)) if which == 1 else zip_high(v, splat(0))
+cdef inline vec sums_of(const real *sums, int tap) noexcept nogil:
+    return load(sums + tap * LANES) if tap < SIDE * SIDE else splat(0)
 
 
-cdef void add_strip_sums(const real *sums, int which, total *to) noexcept nogil:
-    """to[tap] += the sum of sums[tap][lane], in pairs, which the lanes of one vector end up as."""
-    cdef vec a[LANES]
+cdef inline void add_halves(vec *a, int half) noexcept nogil:
+    cdef int i
+    for i in range(half):
+        a[i] = zip_low(a[i], a[i + half]) + zip_high(a[i], a[i + half])
+
+
+cdef inline void add_in_pairs(vec *a, int count) noexcept nogil:
+    """a[0] = sums of the lanes of so many vectors; written out, for gcc 12 to unroll."""
+    if count >= 16:
+        add_halves(a, 8)
+    if count >= 8:
+        add_halves(a, 4)
+    if count >= 4:
+        add_halves(a, 2)
+    if count >= 2:
+        add_halves(a, 1)
+
+
+cdef inline void join_taps(total *to, vec sums, int begin) noexcept nogil:
     cdef real flat[LANES]
-    cdef int part, begin, i, half
+    cdef int i
+    store(flat, sums)
+    for i in range(min(LANES, SIDE * SIDE - begin)):
+        to[begin + i] += flat[i]
+
+
+cdef void add_strip_sums(const real *sums, total *to) noexcept nogil:
+    """to[tap] += the sum of sums[tap][lane]."""
+    cdef vec a[LANES]
+    cdef int part, begin, i
     for part in range((SIDE * SIDE + LANES - 1) // LANES):
         begin = part * LANES
         for i in range(LANES):
-            a[i] = splat(0)
-            if begin + i < SIDE * SIDE:
-                a[i] = some_lanes(load(sums + (begin + i) * LANES), which)
-        half = LANES // 2
-        while half > 0:
-            for i in range(half):
-                a[i] = zip_low(a[i], a[i + half]) + zip_high(a[i], a[i + half])
-            half //= 2
-        store(flat, a[0])
-        for i in range(min(LANES, SIDE * SIDE - begin)):
-            to[begin + i] += flat[i]
+            a[i] = sums_of(sums, begin + i)
+        add_in_pairs(a, LANES)
+        join_taps(to, a[0], begin)
+
+
+cdef void add_pair_sums(const real *sums, total *to, total *second) noexcept nogil:
+    """The same of the lower halves of vectors, and of the upper ones unless `second` is NULL."""
+    cdef vec low[LANES]
+    cdef vec high[LANES]
+    cdef vec one, other
+    cdef int part, begin, i, half = LANES // 2
+    for part in range((SIDE * SIDE + LANES - 1) // LANES):
+        begin = part * LANES
+        for i in range(half):
+            one = sums_of(sums, begin + i)
+            other = sums_of(sums, begin + half + i)
+            low[i] = zip_low(one, other)
+            high[i] = zip_high(one, other)
+        add_in_pairs(low, half)
+        join_taps(to, low[0], begin)
+        if second != NULL:
+            add_in_pairs(high, half)
+            join_taps(second, high[0], begin)
 
 
 cdef struct WeightColumns:
@@ -224,8 +258,10 @@ cdef struct Pending:
     int how
     total *to  # where they will join others
     Py_ssize_t next  # from there to the second filter's
-    const real *x  # the planes that rows are pointed at where they are planes like all others
+    # The planes that rows are pointed at, from item to item, where they are planes like all others:
+    const real *x
     const real *y
+    const real *walked  # by dX
 
 
 cdef void join_others(const WeightColumns *c, Pending *pending, int f) noexcept nogil:
@@ -235,11 +271,12 @@ cdef void join_others(const WeightColumns *c, Pending *pending, int f) noexcept 
     if pending.terms[f] == 0:
         return
     pending.terms[f] = 0
-    add_strip_sums(sums, 1 if c.pair else 0, to)
+    if c.pair:
+        add_pair_sums(sums, to, to + pending.next if pending.how == SIDE_BY_SIDE else NULL)
+        return
+    add_strip_sums(sums, to)
     if pending.how == TWO_FILTERS:
-        add_strip_sums(sums + SIDE * SIDE * LANES, 0, to + pending.next)
-    elif pending.how == SIDE_BY_SIDE:
-        add_strip_sums(sums, 2, to + pending.next)
+        add_strip_sums(sums + SIDE * SIDE * LANES, to + pending.next)
 
 
 cdef void take_sums_as(Pending *pending, int how) noexcept nogil:
@@ -322,7 +359,7 @@ cdef inline Py_ssize_t weight_units(const Layer *p) noexcept nogil:
 
 cdef void weight_columns_item(
     const WeightColumns *c, const Layer *p, Py_ssize_t item, total *sums, const Columns *columns,
-    const Job *job, char *memory
+    const Job *job, Pending *pending, char *memory
 ) noexcept nogil:
     """Item: channel of X in its group, two filters, band of all blocks of rows of all images.
 
@@ -334,7 +371,6 @@ cdef void weight_columns_item(
     cdef const real *y
     cdef bint two, within
     cdef int together = SIDE_BY_SIDE if c.pair else ALONE, how
-    cdef Pending pending
     item //= p.c
     m = item % parts_in(filters, 2) * 2
     band = item // parts_in(filters, 2)
@@ -352,7 +388,6 @@ cdef void weight_columns_item(
     pending.to = sums
     pending.next = p.c * size
     pending.how = ALONE
-    pending.x = pending.y = NULL
     first = band * p.n * c.blocks // p.bands
     last = (band + 1) * p.n * c.blocks // p.bands
     for i in range(first, last):
@@ -363,37 +398,41 @@ cdef void weight_columns_item(
         if columns != NULL:
             k = n * filters + m
             walk_planes(
-                columns, job, k, k + (2 if two else 1), i % c.blocks, c.blocks, memory + c.bytes
+                columns, job, k, k + (2 if two else 1), i % c.blocks, c.blocks, &pending.walked,
+                memory + c.bytes,
             )
         within = two and together != ALONE and p.y_k != 0 and within_memory(
             c, p, x, x_apart, y, p.y_k
         )
         how = together if within else ALONE
         if how != pending.how:
-            take_sums_as(&pending, how)
+            take_sums_as(pending, how)
         if within:
-            add_unit(c, p, x, y, 0, x_apart, p.y_k, u, &pending, memory)
+            add_unit(c, p, x, y, 0, x_apart, p.y_k, u, pending, memory)
             continue
-        add_unit(c, p, x, y, 0, 0, 0, u, &pending, memory)
+        add_unit(c, p, x, y, 0, 0, 0, u, pending, memory)
         if two:
-            add_unit(c, p, x + x_apart, y + p.y_k, 1, 0, 0, u, &pending, memory)
-    join_others(c, &pending, 0)
-    join_others(c, &pending, 1)
+            add_unit(c, p, x + x_apart, y + p.y_k, 1, 0, 0, u, pending, memory)
+    join_others(c, pending, 0)
+    join_others(c, pending, 1)
 
 
 cdef void weight_of_columns(
     const Layer *p, Py_ssize_t m, const total *sums
 ) noexcept nogil:
     """One filter from the sums of all bands."""
-    cdef Py_ssize_t r, k, band, pairs = p.c * p.groups * p.k
+    cdef Py_ssize_t r, i, j, band, next = p.c * p.groups * p.k * SIDE * SIDE  # from band to band
     cdef real *w
     cdef total s
+    sums += m * p.c * SIDE * SIDE
     for r in range(p.c):
-        for k in range(SIDE * SIDE):
-            s = 0
-            for band in range(p.bands):
-                s += sums[(band * pairs + m * p.c + r) * SIDE * SIDE + k]
-            w = <real *> p.w + m * p.w_k + r * p.w_c + k // SIDE * p.w_row + k % SIDE * p.w_col
-            w[0] = <real> s
-            if not finite(w[0]):
-                exact_weight(p, m, r, k // SIDE, k % SIDE)
+        for i in range(SIDE):
+            w = <real *> p.w + m * p.w_k + r * p.w_c + i * p.w_row
+            for j in range(SIDE):
+                s = sums[0]
+                for band in range(1, p.bands):
+                    s += sums[band * next]
+                w[j * p.w_col] = <real> s
+                if not finite(w[j * p.w_col]):
+                    exact_weight(p, m, r, i, j)
+                sums += 1

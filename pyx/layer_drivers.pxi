@@ -108,9 +108,10 @@ cdef void item_of_lanes(const Call *c, Py_ssize_t item, char *memory) noexcept n
 cdef void item_of_columns(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
     cdef Py_ssize_t planes = c.job.images * c.job.groups * c.job.m, parts = c.job.parts
     cdef Py_ssize_t of_planes = c.items // parts
+    cdef const real *pointed_at = NULL
     walk_planes(
         &c.columns, &c.job, item // parts * planes // of_planes,
-        (item // parts + 1) * planes // of_planes, item % parts, parts, memory,
+        (item // parts + 1) * planes // of_planes, item % parts, parts, &pointed_at, memory,
     )
 
 
@@ -247,12 +248,14 @@ cdef void item_of_weight_columns(const Call *c, Py_ssize_t item, char *memory) n
     cdef Py_ssize_t units = weight_units(&c.p), i
     cdef const Columns *columns = NULL
     cdef const Job *job = NULL
+    cdef Pending pending
+    pending.x = pending.y = pending.walked = NULL
     if c.beside != NULL:
         columns = &c.beside.columns
         job = &c.beside.job
     for i in range(item * units // c.items, (item + 1) * units // c.items):
         weight_columns_item(
-            &c.weight_columns, &c.p, i, <total *> c.sums, columns, job, memory
+            &c.weight_columns, &c.p, i, <total *> c.sums, columns, job, &pending, memory
         )
 
 
