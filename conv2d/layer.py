@@ -333,9 +333,9 @@ def _call_of_taps(
     if can_be_copied and _is_seen_whole(problem, x, dw, dy, (groups, top, left)):
         taps = dw.reshape(len(dw), -1, 1, 1)
         pixels = _images_as_pixels(problem), _pixels_of(x), _pixels_of(dy)
-        return _call_exchanged(*pixels, 0, 0, threads, taps)
+        return _call_exchanged(*pixels, 1, 0, 0, threads, taps)
     if suits_exchange(problem):
-        return _call_exchanged(problem, x, dy, top, left, threads, dw)
+        return _call_exchanged(problem, x, dy, groups, top, left, threads, dw)
     mode = PADDING_MODES[problem.mode]
     where = groups, problem.stride, problem.dilation, top, left, mode
     return x, dw, dy, None, where, make_layer_plan(problem, "weight", threads)
@@ -414,7 +414,7 @@ def _call_of_pixels(problem: Problem, x: Array, dy: Array, threads: int, dw: Arr
     rows, columns = problem.y4[2:]
     down, right = problem.stride
     seen = x[:, :, : (rows - 1) * down + 1 : down, : (columns - 1) * right + 1 : right]
-    return _call_exchanged(_seen_pixels(problem), seen, dy, 0, 0, threads, dw)
+    return _call_exchanged(_seen_pixels(problem), seen, dy, 1, 0, 0, threads, dw)
 
 
 @kept
@@ -427,13 +427,14 @@ def _seen_pixels(problem: Problem) -> Problem:
 
 
 def _call_exchanged(
-    problem: Problem, x: Array, dy: Array, top: int, left: int, threads: int, dw: Array
+    problem: Problem, x: Array, dy: Array, groups: int, top: int, left: int, threads: int, dw: Array
 ) -> Call:
     """dW with X and dY in each other's place, as the dots of shifted X and dY in reverse."""
     (down, right), (a, b) = problem.dilation, dw.shape[2:]
-    where = 1, (1, 1), problem.dilation, (a - 1) * down - top, (b - 1) * right - left, 0
+    where = groups, (1, 1), problem.dilation, (a - 1) * down - top, (b - 1) * right - left, 0
     plan = make_layer_plan(_exchanged(problem), "weight", threads)
-    return dy, dw.swapaxes(0, 1)[:, :, ::-1, ::-1], x, None, where, plan
+    exchanged = dw.swapaxes(0, 1) if groups == 1 else dw.reshape(-1, 1, a, b)
+    return dy, exchanged[:, :, ::-1, ::-1], x, None, where, plan
 
 
 @kept

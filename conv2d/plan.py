@@ -371,16 +371,21 @@ def meets_in_pairs(problem: Problem) -> bool:
 
 @kept
 def suits_exchange(problem: Problem) -> bool:
-    """Whether dW is made with channels in the lanes, not filters: these would leave more empty."""
+    """Whether dW is made with channels in the lanes, not filters: these would leave more empty.
+
+    Of several groups if each has one filter: in memory those are channels, one after the other.
+    """
     down, right = problem.reach
+    groups = max(problem.groups, 1)
+    channels, filters = problem.channels // groups, problem.filters // groups
     return (
         not walks_columns(problem, "weight")
-        and problem.groups == 1
+        and (groups == 1 or (filters == 1 and channels > 1))
         and problem.stride == (1, 1)
         and problem.mode == "zeros"
         and max(problem.top, problem.bottom) <= down
         and max(problem.left, problem.right) <= right
-        and _lanes_filled(problem.channels) > 1.25 * _lanes_filled(problem.filters)
+        and _lanes_filled(channels) > 1.25 * _lanes_filled(filters)
     )
 
 
@@ -441,7 +446,7 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     rows, columns = max(rows, 1), max(columns, 1)
     if _is_small(problem):
         threads = 1
-    if made == 1 and reduced <= 2 and _has_small_pictures(problem, columns):
+    if made == 1 and reduced <= 2 and _suits_lanes(problem, direction, columns):
         return _plan_lanes(problem, rows, columns, 1, threads)
     if taps == [problem.a, problem.b]:
         band = _rows_of_filters(problem, rows, columns, made, back)
@@ -550,6 +555,18 @@ def _rows_seen(problem: Problem, back: bool) -> float:
     return seen / max((height / stride if back else outputs) * problem.a, 1)
 
 
+def _suits_lanes(problem: Problem, direction: str, columns: int) -> bool:
+    """Whether planes in the lanes, of groups that see a channel or two, are faster than positions.
+
+    They leave too many lanes empty where groups are few: found with both at 1 to 24 groups, strides
+    1 to 4 (at 3 and 4 positions are slow, in dX from 2 on).
+    """
+    stride = problem.stride[1]
+    least = {"forward": 0.6 if stride < 3 else 0.45, "input": 0.6 / stride, "weight": 0.2}
+    filled = _lanes_filled(max(problem.groups, 1))
+    return filled >= least[direction] and _has_small_pictures(problem, columns)
+
+
 def _has_small_pictures(problem: Problem, columns: int) -> bool:
     """Whether what one row of outputs sees of a depthwise layer leaves room for all threads."""
     width = columns * problem.stride[1]
@@ -592,7 +609,7 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     ]
     if _is_small(problem):
         threads = 1
-    if channels == 1 and filters <= 2 and _has_small_pictures(problem, columns):
+    if channels == 1 and filters <= 2 and _suits_lanes(problem, "weight", columns):
         bands = -(-ITEMS // -(-filters * groups // 16))
         return _plan_lanes(problem, rows, columns, bands, threads)
     strip = _share(columns, 128)

@@ -28,6 +28,7 @@ cdef struct Filters:
     Py_ssize_t u, count  # rows of a lattice in the item: the first, and how many there may be
     Py_ssize_t lanes, taps  # lanes: of m, whole vectors
     real *transposed
+    Py_ssize_t next  # from filters to filters of the next channel
     Py_ssize_t channel, down, right  # from channel to channel, output to output of a lattice
     const Walk *rows  # the lattice that is made
     const Walk *columns
@@ -122,11 +123,11 @@ cdef void choose_taps(
     for fold in range(1, folds):
         for i in range(taps):
             f.across[to + i] = f.across[i] + fold * f.channel
-            f.along[to + i] = f.along[i] + fold * f.taps * f.lanes
+            f.along[to + i] = f.along[i] + fold * f.next
         to += taps
     t.table = to
     t.w_step = folds * f.channel
-    t.x_step = folds * f.taps * f.lanes
+    t.x_step = folds * f.next
 
 
 cdef void make_lattice(
@@ -178,17 +179,29 @@ cdef void make_images(
     """The outputs of some images, [row][column][m], a block of channels r at a time."""
     cdef Block *b = &f.b
     cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, r, channels
-    cdef Py_ssize_t lattices = job.row_walks * job.column_walks, lattice
+    cdef Py_ssize_t lattices = job.row_walks * job.column_walks, lattice, v
+    cdef const real *w
+    # Filters that one tile reads are read where they lie, if that is as a tile reads them.
+    cdef bint in_place = (
+        images * f.height * f.width <= tallest(<int> (f.lanes // LANES))
+        and f.taps == job.w_m == 1 and b.m_end - b.m == f.lanes
+    )
     for i in range(f.lanes):
         b.buffer[i] = 0
         if b.bias != NULL and b.m + i < b.m_end:
             b.buffer[i] = b.bias[(b.m + i) * job.bias_step]
-    for i in range(f.lanes // LANES):
-        f.t.x[i] = f.transposed + i * LANES
     for i in range(parts):
         r = i * job.r // parts
         channels = (i + 1) * job.r // parts - r
-        transpose_filters(job, f, r, channels)
+        w = f.transposed
+        f.next = f.taps * f.lanes
+        if in_place:
+            w = b.w + b.m + r * job.w_r + b.w_offset[0]
+            f.next = job.w_r
+        else:
+            transpose_filters(job, f, r, channels)
+        for v in range(f.lanes // LANES):
+            f.t.x[v] = w + v * LANES
         f.t.first = i == 0
         for lattice in range(lattices):
             f.rows = &job.rows[lattice // job.column_walks]

@@ -26,6 +26,7 @@ COLUMNS = [
     Problem((2, 6, 90, 1), (9, 2, 5, 1), (2, 0), dilation=(3, 2), groups=3),
     Problem((2, 8, 90, 1), (8, 1, 3, 1), groups=8),
     Problem((40, 20, 1, 1), (33, 20, 1, 1)),
+    Problem((3, 80, 1, 1), (33, 80, 1, 1)),
     Problem((5, 20, 4, 1), (33, 20, 4, 1), "valid"),
 ]
 ROWS = [
