@@ -119,9 +119,8 @@ def _correlate_directly(
         for p, q in taps:
             first = p.start == q.start == 0
             block = total if first else np.empty(shape, kernel)
-            above, before, bias = top - i.start - p.start, left - j.start - q.start, b
-            if not first:
-                bias = None
+            above, before = top - i.start - p.start, left - j.start - q.start
+            bias = b if first else None
             _door.correlate(x, w[p, q], block, bias, above, before, mode, plan, kernel)
             if not first:
                 with np.errstate(all="ignore"):
