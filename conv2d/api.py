@@ -137,7 +137,8 @@ def conv2d(
         check_out(out, problem.y_shape, dtype)
     if bias is not None:
         bias = apart(_as_bias(bias, problem.filters, problem, dtype), out)
-    result, made = _forward(problem, x, w, bias, out, _threads(num_threads))
+    threads = _threads(num_threads)
+    result, made = _correlate(problem, "forward", x, w, bias, out, threads)
     _door.keep(call, made, (result,))
     return result
 
@@ -513,24 +514,33 @@ def _layer_gradients(
     return Gradients(*(None if result is None else result.array for result in results)), made
 
 
-def _forward(
-    problem: Problem, x: Array, w: Array, bias: Array | None, out: Array | None, threads: int
+def _correlate(
+    problem: Problem,
+    direction: str,
+    source: Array,
+    w: Array,
+    bias: Array | None,
+    out: Array | None,
+    threads: int,
 ) -> tuple[Array, planar.Made]:
-    """Y, on top of a bias or of None, and the call that made it."""
-    dtype = np.dtype(problem.dtype)
+    """Y from X ("forward") or X from dY ("input"), on top of a bias or of None; the call made."""
+    dtype, back = np.dtype(problem.dtype), direction == "input"
+    shape = problem.x_shape if back else problem.y_shape
     if problem.turned is not None:
-        out = np.empty(problem.y_shape, dtype) if out is None else out
-        _, made = _forward(problem.turned, x.mT, w.mT, bias, out.mT, threads)
+        out = np.empty(shape, dtype) if out is None else out
+        _, made = _correlate(problem.turned, direction, source.mT, w.mT, bias, out.mT, threads)
         return out, made
-    plane = _is_planar(problem, "forward", x)
-    x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
+    plane = _is_planar(problem, direction, source)
+    source = readable(apart(source, out), dtype, not plane, narrow=plane, plane=plane)
     w = readable(apart(w, out), dtype, strided=True, narrow=plane, plane=plane)
-    result = Result(problem.y_shape, dtype, out, not plane, plane, beside=x)
+    result = Result(shape, dtype, out, not plane, plane, beside=source)
     if plane:
-        plan = make_plan(problem, "forward", threads)
-        made = planar.forward(problem, x, w, bias, plan, result)
+        plan = make_plan(problem, direction, threads)
+        of_plane = planar.input_gradient if back else planar.forward
+        made = of_plane(problem, source, w, bias, plan, result)
     else:
-        made = layer.forward(problem, x, w, bias, threads, result)
+        of_layer = layer.input_gradient if back else layer.forward
+        made = of_layer(problem, source, w, bias, threads, result)
     return result.array, made
 
 
@@ -550,23 +560,9 @@ def _deliver_input(
     num_threads: int | None,
 ) -> tuple[Array, planar.Made]:
     """What a checked dY gives to X, on top of a bias or of None, and the call that made it."""
-    dtype, plane = np.dtype(problem.dtype), _is_planar(problem, "input", dy)
     if out is not None:
-        check_out(out, problem.x_shape, dtype)
-    threads = _threads(num_threads)
-    if problem.turned is not None:
-        out = np.empty(problem.x_shape, dtype) if out is None else out
-        _, made = _deliver_input(problem.turned, w.mT, dy.mT, bias, out.mT, threads)
-        return out, made
-    w = readable(apart(w, out), dtype, strided=True, narrow=plane, plane=plane)
-    dy = readable(apart(dy, out), dtype, not plane, narrow=plane, plane=plane)
-    result = Result(problem.x_shape, dtype, out, not plane, plane, beside=dy)
-    if plane:
-        plan = make_plan(problem, "input", threads)
-        made = planar.input_gradient(problem, w, dy, bias, plan, result)
-    else:
-        made = layer.input_gradient(problem, w, dy, bias, threads, result)
-    return result.array, made
+        check_out(out, problem.x_shape, np.dtype(problem.dtype))
+    return _correlate(problem, "input", dy, w, bias, out, _threads(num_threads))
 
 
 def _weight_gradient(

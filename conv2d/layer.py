@@ -223,7 +223,7 @@ def gradients(
     if dx is not None:
         calls[0] = _input_call(problem, w, dy, threads, dx)
         if calls[0] is None:
-            input_gradient(problem, w, dy, None, threads, dx)
+            input_gradient(problem, dy, w, None, threads, dx)
     if dw is not None:
         calls[1] = _weight_call(problem, x, dy, threads, dw)
         if calls[1] is None:
@@ -254,7 +254,7 @@ def _input_call(problem: Problem, w: Array, dy: Array, threads: int, result: Res
 
 
 def input_gradient(
-    problem: Problem, w: Array, dy: Array, b: Array | None, threads: int, result: Result
+    problem: Problem, dy: Array, w: Array, b: Array | None, threads: int, result: Result
 ) -> Made:
     """dX from dY and W, on top of a bias or of None."""
     if result.array.size == 0:

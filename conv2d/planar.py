@@ -25,7 +25,7 @@ def forward(
 
 
 def input_gradient(
-    problem: Problem, w: Array, dy: Array, b: Array | None, plan: Plan, result: Result
+    problem: Problem, dy: Array, w: Array, b: Array | None, plan: Plan, result: Result
 ) -> Made:
     """dX from dY and W: Y of the reversed filter, and what padding took from X given back to it.
 
