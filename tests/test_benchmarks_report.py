@@ -130,6 +130,16 @@ def test_slower_result_is_shown_against_the_older(stored, tmp_path):
     assert side.count("| 0.5 |") == 20
 
 
+def test_report_without_a_peer(stored, tmp_path):
+    alone = results.read(stored)
+    for each in alone["matches"]:
+        for label in "Peer <b>", "liar", "crash":
+            del each["rows"][label]
+    results.save(alone, tmp_path / "alone.json")
+    report.write(tmp_path / "alone.json", tmp_path / "page.html")
+    assert (tmp_path / "page.md").read_text().count("| alone |") == len(alone["matches"])
+
+
 def test_report_of_pytest_benchmark(tmp_path):
     benchmarks = [
         {
