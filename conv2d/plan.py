@@ -193,7 +193,7 @@ OUTPUTS_OF_FILTERS = 2048
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 FEW = 8  # channels that fill no vector
 COLUMN_ROWS = 64
-WALKED = 100_000  # elements of a plane up to which that is faster than rows of tiles
+WALKED = 250_000  # elements of a plane up to which that is faster than rows of tiles
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
 # Bytes of their rows at stride 1, where there are several planes: walks from row to row beyond that
 # are not foreseen where planes come from far away. Of 7 x 7 filters fewer, for which few registers

@@ -148,10 +148,12 @@ cdef void band_in_place(
             i = tile * MR
             s.live = min(rows - i, <Py_ssize_t> MR)
             s.rows = memory.rows + i
+            s.x_pitch = p.x_pitch
             s.y = y + i * s.y_pitch + p.left
             interior(s, begin, end)
             if strip == 0 and columns > 0:
                 s.rows = memory.copies + i
+                s.x_pitch = cut.pitch
                 s.y = y + i * s.y_pitch
                 tiles_for(s)[0](s, 0, columns)
 
@@ -192,6 +194,7 @@ cdef void band_from_copies(
     cdef bint narrow = p.y_kind != AS_IT_IS
     cdef Py_ssize_t chunk, tile, begin, columns, whole, begin_last, low, j, k, met = rows + p.a - 1
     cdef real *to
+    s.x_pitch = cut.pitch
     for k in range(met + MR):
         memory.copies[k] = NULL
     for chunk in range(parts_in(p.ow, cut.chunk) - 1, -1, -1):
@@ -206,8 +209,8 @@ cdef void band_from_copies(
             p, to, cut.pitch, memory.copies, memory.rows, met, begin - p.left, columns + p.b - 1
         )
         for tile in range(parts_in(rows, MR)):
-            s.rows = memory.copies + tile * MR
             s.live = min(rows - tile * MR, <Py_ssize_t> MR)
+            s.rows = memory.copies + tile * MR
             s.y = memory.made if narrow else y + tile * MR * s.y_pitch + begin
             last_tile(p, s, begin_last, whole - begin_last, y_end, memory.bounce)
             j = tiles_for(s)[NV](s, 0, begin_last)

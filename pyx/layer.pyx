@@ -20,8 +20,12 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, MR, NV
+        LANES, MR, NV, FAST_PRODUCTS
     vec load(const real *)
+    real *NOWHERE
+    real *before_first(const real *, Py_ssize_t)
+    real *follow(const real *, Py_ssize_t, const real *, Py_ssize_t)
+    real *after(const real *, Py_ssize_t)
     void fetch(const real *)
     vec peek(const real *)
     void store(real *, vec)

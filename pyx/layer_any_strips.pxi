@@ -63,6 +63,7 @@ cdef inline void rows_of_any(
     cdef vec mask[WIDE]
     cdef Py_ssize_t q
     cdef int r, v, _once
+    cdef Way way
     for _once in range(t.once):
         for r in range(rows):
             for v in range(nv):
@@ -74,8 +75,10 @@ cdef inline void rows_of_any(
                 meet_rows_apart(acc, t, i, q, mask, rows, nv, stride)
             else:
                 meet_rows(acc, t, i, q, mask, rows, nv, stride)
+        way.y = t.out + i * t.pitch
+        way.pitch = t.pitch
         for r in range(rows):
-            put(t, acc + r * WIDE, nv, False, i + r)
+            put(t, &way, acc + r * WIDE, nv, False, i + r)
 
 
 cdef inline void strip_of_any(const Strip *t, int nv, int stride) noexcept nogil:
@@ -121,6 +124,7 @@ cdef inline void spread_rows_of_any(const Strip *t, Py_ssize_t i, int rows, int 
     cdef vec odd_columns[ROWS_OF_ANY * 2]
     cdef int r, v, _once
     cdef real *x
+    cdef Way way
     for _once in range(t.once):
         for r in range(rows):
             for v in range(nv):
@@ -128,8 +132,10 @@ cdef inline void spread_rows_of_any(const Strip *t, Py_ssize_t i, int rows, int 
                 odd_columns[r * 2 + v] = peek(t.bias)
         spread_taps_of_any(even_columns, t, i, rows, nv, 0)
         spread_taps_of_any(odd_columns, t, i, rows, nv, 1)
+        way.y = t.out + i * t.pitch
+        way.pitch = t.pitch
         for r in range(rows):
-            x = row_of_result(t, i + r)
+            x = row_of_result(&way, t, i + r)
             for v in range(nv):
                 store(x, zip_low(even_columns[r * 2 + v], odd_columns[r * 2 + v]))
                 store(x + LANES, zip_high(even_columns[r * 2 + v], odd_columns[r * 2 + v]))

@@ -224,6 +224,12 @@ cdef inline bint within(const Columns *c, const real *plane, Py_ssize_t apart) n
     )
 
 
+cdef struct Pointed:
+    # What pointers to rows that are worked out once point at, and which of them lie alike.
+    const real *at
+    Py_ssize_t alike, until
+
+
 cdef struct Walked:
     # A plane of the result.
     const real *plane  # of the source
@@ -258,14 +264,27 @@ cdef inline void put_apart(
             to[k * element] = row[k]
 
 
+cdef inline void find_alike(
+    Pointed *pointed, const real **rows, Py_ssize_t count, Py_ssize_t pitch
+) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + 1 < count and (rows[i] == NULL or rows[i + 1] != rows[i] + pitch):
+        i += 1
+    pointed.alike = i
+    i += 1
+    while i < count and rows[i] == rows[i - 1] + pitch:
+        i += 1
+    pointed.until = i
+
+
 cdef void walk_rows(
     const Columns *c, const Job *job, const Walked *one, const Walked *two, Py_ssize_t u,
-    Py_ssize_t end, Py_ssize_t behind, const real **pointed_at, char *memory
+    Py_ssize_t end, Py_ssize_t behind, Pointed *pointed, char *memory
 ) noexcept nogil:
     """Rows u to end of a plane of the result, or of a pair; `two` may be `one`.
 
     What lies behind the last row may be spoilt if `behind` is 0. For planes whose rows all lie
-    where they can be read, pointers to rows are worked out once: `pointed_at` is one of them.
+    where they can be read, pointers to rows are worked out once, for the plane `pointed.at`.
     """
     cdef Strip t
     cdef Py_ssize_t k, j, strip, first, vectors, met, seen, moved, taps = c.a * c.b
@@ -280,6 +299,7 @@ cdef void walk_rows(
     t.bias = w + taps * LANES
     t.bounce = w + (taps + 1) * LANES
     t.pitch = c.o_row
+    t.s_pitch = c.s_row
     t.apart = two.plane - one.plane
     t.out_apart = two.out - one.out
     t.a = c.a
@@ -306,10 +326,10 @@ cdef void walk_rows(
     alike = not c.any and end - u == c.rows <= job.band and within(
         c, one.plane, two.plane - one.plane
     )
-    known = alike and pointed_at[0] != NULL
+    known = alike and pointed.at != NULL
     if not known:
-        pointed_at[0] = one.plane if alike else NULL
-    moved = one.plane - pointed_at[0] if alike else 0
+        pointed.at = one.plane if alike else NULL
+    moved = one.plane - pointed.at if alike else 0
     while u < end:
         t.count = min(job.band, end - u)
         t.first = 0
@@ -330,6 +350,9 @@ cdef void walk_rows(
                 t.rows, seen, met, one.plane, c.height, c.s_row, c.s_column, c.width, c.lead,
                 c.reach, c.low, c.high, spare,
             )
+            find_alike(pointed, t.rows, met, c.s_row)
+        t.alike = pointed.alike
+        t.until = pointed.until
         if c.any:
             for k in range(met):
                 if t.rows[k] == NULL:
@@ -362,7 +385,7 @@ cdef void walk_rows(
 
 cdef void walk_planes(
     const Columns *c, const Job *job, Py_ssize_t first, Py_ssize_t last, Py_ssize_t part,
-    Py_ssize_t parts, const real **pointed_at, char *memory
+    Py_ssize_t parts, Pointed *pointed, char *memory
 ) noexcept nogil:
     """A part of the rows of planes first to last, which count channels, then images."""
     cdef Py_ssize_t item = first, channels = job.groups * job.m
@@ -380,7 +403,7 @@ cdef void walk_planes(
                 two = one
         walk_rows(
             c, job, &one, &two, part * c.rows // parts, (part + 1) * c.rows // parts,
-            0 if c.runs and parts == 1 and item + 1 < last else c.behind, pointed_at, memory,
+            0 if c.runs and parts == 1 and item + 1 < last else c.behind, pointed, memory,
         )
         item += 1
         channel += 1

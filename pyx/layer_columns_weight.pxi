@@ -261,7 +261,7 @@ cdef struct Pending:
     # The planes that rows are pointed at, from item to item, where they are planes like all others:
     const real *x
     const real *y
-    const real *walked  # by dX
+    Pointed walked  # by dX
 
 
 cdef void join_others(const WeightColumns *c, Pending *pending, int f) noexcept nogil:

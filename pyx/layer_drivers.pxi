@@ -108,10 +108,11 @@ cdef void item_of_lanes(const Call *c, Py_ssize_t item, char *memory) noexcept n
 cdef void item_of_columns(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
     cdef Py_ssize_t planes = c.job.images * c.job.groups * c.job.m, parts = c.job.parts
     cdef Py_ssize_t of_planes = c.items // parts
-    cdef const real *pointed_at = NULL
+    cdef Pointed pointed
+    pointed.at = NULL
     walk_planes(
         &c.columns, &c.job, item // parts * planes // of_planes,
-        (item // parts + 1) * planes // of_planes, item % parts, parts, &pointed_at, memory,
+        (item // parts + 1) * planes // of_planes, item % parts, parts, &pointed, memory,
     )
 
 
@@ -249,7 +250,7 @@ cdef void item_of_weight_columns(const Call *c, Py_ssize_t item, char *memory) n
     cdef const Columns *columns = NULL
     cdef const Job *job = NULL
     cdef Pending pending
-    pending.x = pending.y = pending.walked = NULL
+    pending.x = pending.y = pending.walked.at = NULL
     if c.beside != NULL:
         columns = &c.beside.columns
         job = &c.beside.job

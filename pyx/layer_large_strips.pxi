@@ -6,18 +6,16 @@
 
 
 cdef inline void meet_row_of_many(
-    vec *acc, const Strip *t, Py_ssize_t i, int side, int nv, int begins
+    vec *acc, const Strip *t, const real *row, int side, int nv, int begins
 ) noexcept nogil:
     """A source row into as many rows of sums as the filter has, the first of which begins here."""
     cdef vec x[WIDE]
     cdef vec tap
     cdef int q, k, v, into
-    cdef const real *row = t.rows[i]
     for v in range(nv):
         acc[begins * WIDE + v] = peek(t.w + side * side * LANES)  # the bias
-    if row == NULL:
+    if row == NOWHERE:
         return
-    row += t.column
     for q in range(side):
         for v in range(nv):
             x[v] = load(row + q + v * LANES)
@@ -34,43 +32,66 @@ cdef inline void meet_row_of_many(
 
 
 cdef inline void go_down(
-    vec *acc, const Strip *t, Py_ssize_t i, int side, int nv, int begins
+    vec *acc, const Strip *t, Way *way, Py_ssize_t i, int side, int nv, int begins
 ) noexcept nogil:
     """The last source row that row i of the result sees, and that row."""
-    meet_row_of_many(acc, t, i + side - 1, side, nv, begins)
-    put(t, acc + (begins + 1) % side * WIDE, nv, False, i)
+    meet_row_of_many(acc, t, source_row(way, t, i + side - 1, False), side, nv, begins)
+    put(t, way, acc + (begins + 1) % side * WIDE, nv, False, i)
+
+
+cdef inline void go_on_down(
+    vec *acc, const Strip *t, Way *way, int side, int nv, int begins
+) noexcept nogil:
+    """The same for a row that is in sight."""
+    way.last = after(way.last, way.s_pitch)
+    meet_row_of_many(acc, t, way.last, side, nv, begins)
+    put_row(way.y, way.y, acc + (begins + 1) % side * WIDE, nv, False)
+    way.y = after(way.y, way.pitch)
 
 
 cdef inline void walk_of_many(const Strip *t, int side, int nv) noexcept nogil:
     cdef vec acc[LARGEST_SIDE * WIDE]
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, cycles
     cdef int k, v, _once
+    cdef Way way = begin_way(t)
     for _once in range(t.once):
         for k in range(side):
             for v in range(nv):
                 acc[k * WIDE + v] = splat(0)
         i = 1 - side
         while True:
-            go_down(acc, t, i, side, nv, 0)
+            cycles = rows_in_sight(t, i, i + side - 1, 1) // side if nv > 1 else 0
+            i += cycles * side
+            while cycles > 0:
+                go_on_down(acc, t, &way, side, nv, 0)
+                go_on_down(acc, t, &way, side, nv, 1)
+                go_on_down(acc, t, &way, side, nv, 2)
+                go_on_down(acc, t, &way, side, nv, 3)
+                go_on_down(acc, t, &way, side, nv, 4)
+                if side > 5:
+                    go_on_down(acc, t, &way, side, nv, 5)
+                    go_on_down(acc, t, &way, side, nv, 6)
+                cycles -= 1
+            go_down(acc, t, &way, i, side, nv, 0)
             if i + 1 == t.count:
                 break
-            go_down(acc, t, i + 1, side, nv, 1)
+            go_down(acc, t, &way, i + 1, side, nv, 1)
             if i + 2 == t.count:
                 break
-            go_down(acc, t, i + 2, side, nv, 2)
+            go_down(acc, t, &way, i + 2, side, nv, 2)
             if i + 3 == t.count:
                 break
-            go_down(acc, t, i + 3, side, nv, 3)
+            go_down(acc, t, &way, i + 3, side, nv, 3)
             if i + 4 == t.count:
                 break
-            go_down(acc, t, i + 4, side, nv, 4)
+            go_down(acc, t, &way, i + 4, side, nv, 4)
             if i + 5 == t.count:
                 break
             if side > 5:
-                go_down(acc, t, i + 5, side, nv, 5)
+                go_down(acc, t, &way, i + 5, side, nv, 5)
                 if i + 6 == t.count:
                     break
-                go_down(acc, t, i + 6, side, nv, 6)
+                go_down(acc, t, &way, i + 6, side, nv, 6)
                 if i + 7 == t.count:
                     break
             i += side

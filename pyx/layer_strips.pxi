@@ -12,7 +12,8 @@ cdef enum:
 cdef struct Strip:
     int once  # see Tile
     const real **rows  # the source from the first row that is seen on; NULL in padding
-    Py_ssize_t column  # of the source rows
+    Py_ssize_t column, s_pitch  # of the source rows; from one to the next, most often
+    Py_ssize_t alike, until  # the first of those that all lie so, and the first behind them
     Py_ssize_t first, count  # rows of the result
     const real *w  # vectors: the taps, the bias; of 3 x 3 filters where they are, and the bias:
     const real *taps
@@ -32,7 +33,36 @@ cdef struct Strip:
     const real *bias
 
 
+cdef struct Way:
+    # Down a strip: what would otherwise be loaded again for each row, as in `follow`.
+    const real *last  # the source row before
+    Py_ssize_t s_pitch
+    real *y  # the next row of the result
+    Py_ssize_t pitch
+
+
 ctypedef void (*StripOf)(const Strip *) noexcept nogil
+
+
+cdef inline Way begin_way(const Strip *t) noexcept nogil:
+    cdef Way way
+    way.s_pitch = t.s_pitch
+    way.last = before_first(t.rows[0], t.s_pitch) + t.column
+    way.y = t.out
+    way.pitch = t.pitch
+    return way
+
+
+cdef inline const real *source_row(
+    Way *way, const Strip *t, Py_ssize_t i, bint pair
+) noexcept nogil:
+    """Source row i, the next one; NOWHERE if it is padding. Pairs have too few rows to guess."""
+    if pair:
+        if t.rows[i] == NULL:
+            return NOWHERE
+        return t.rows[i] + t.column
+    way.last = follow(way.last, way.s_pitch, t.rows[i], t.column)
+    return way.last
 
 
 cdef inline vec look(const real *row, Py_ssize_t apart, bint pair) noexcept nogil:
@@ -54,34 +84,34 @@ cdef inline void take_taps(const Strip *t, vec *tap, vec *bias, bint pair) noexc
             tap[k] = both(tap[k], splat(w[t.taps_apart]))
 
 
-cdef inline vec add_row(vec sum, const vec *tap, const vec *x) noexcept nogil:
-    """A row of taps, summed up apart: so a row need not wait for the one before."""
-    return sum + (tap[0] * x[0] + tap[1] * x[1] + tap[2] * x[2])
+cdef inline vec add_row(vec sum, const vec *tap, const vec *x, int nv) noexcept nogil:
+    """A row of taps; in narrow strips summed up apart: so it need not wait for the one before."""
+    if nv <= 2:
+        return sum + (tap[0] * x[0] + tap[1] * x[1] + tap[2] * x[2])
+    return sum + tap[0] * x[0] + tap[1] * x[1] + tap[2] * x[2]
 
 
 cdef inline void meet_row(
-    vec *acc, const vec *tap, const Strip *t, Py_ssize_t i, vec bias, vec left, vec right, int nv,
-    bint pair, int begins, int goes_on, int ends
+    vec *acc, const vec *tap, const real *row, Py_ssize_t apart, vec bias, vec left, vec right,
+    int nv, bint pair, int begins, int goes_on, int ends
 ) noexcept nogil:
     """A source row into three rows of sums, the first of which begins with it. Stride 1."""
     cdef vec x[SIDE]
     cdef int q, v
-    cdef const real *row = t.rows[i]
     for v in range(nv):
         acc[begins * WIDE + v] = bias
-    if row == NULL:
+    if row == NOWHERE:
         return
-    row += t.column
     for v in range(nv):
         for q in range(SIDE):
-            x[q] = look(row + q + v * LANES, t.apart, pair)
+            x[q] = look(row + q + v * LANES, apart, pair)
         if v == 0:
             x[0] = only(x[0], left)
         if v == nv - 1:
             x[2] = only(x[2], right)
-        acc[begins * WIDE + v] = add_row(acc[begins * WIDE + v], tap, x)
-        acc[goes_on * WIDE + v] = add_row(acc[goes_on * WIDE + v], tap + SIDE, x)
-        acc[ends * WIDE + v] = add_row(acc[ends * WIDE + v], tap + 2 * SIDE, x)
+        acc[begins * WIDE + v] = add_row(acc[begins * WIDE + v], tap, x, nv)
+        acc[goes_on * WIDE + v] = add_row(acc[goes_on * WIDE + v], tap + SIDE, x, nv)
+        acc[ends * WIDE + v] = add_row(acc[ends * WIDE + v], tap + 2 * SIDE, x, nv)
 
 
 cdef inline vec every_second(const real *row, Py_ssize_t next, int q) noexcept nogil:
@@ -92,30 +122,31 @@ cdef inline vec every_second(const real *row, Py_ssize_t next, int q) noexcept n
 
 
 cdef inline void meet_row_apart(
-    vec *acc, const vec *tap, const Strip *t, Py_ssize_t i, vec left, vec right, int nv, bint pair,
-    int into, int tap_row, int into_too
+    vec *acc, const vec *tap, const real *row, Py_ssize_t apart, vec left, vec right, int nv,
+    bint pair, int into, int tap_row, int into_too
 ) noexcept nogil:
     """A source row into the sums of one row, and with its first taps into another's. Stride 2."""
     cdef vec x[SIDE]
     cdef int q, v
-    cdef const real *row = t.rows[i]
-    if row == NULL:
+    if row == NOWHERE:
         return
-    row += t.column
     for v in range(nv):
         for q in range(SIDE):
-            x[q] = every_second(row + 2 * v * LANES, t.apart if pair else LANES, q)
+            x[q] = every_second(row + 2 * v * LANES, apart if pair else LANES, q)
         if v == 0:
             x[0] = only(x[0], left)
         if v == nv - 1:
             x[2] = only(x[2], right)
-        acc[into * WIDE + v] = add_row(acc[into * WIDE + v], tap + tap_row * SIDE, x)
+        acc[into * WIDE + v] = add_row(acc[into * WIDE + v], tap + tap_row * SIDE, x, nv)
         if into_too >= 0:
-            acc[into_too * WIDE + v] = add_row(acc[into_too * WIDE + v], tap, x)
+            acc[into_too * WIDE + v] = add_row(acc[into_too * WIDE + v], tap, x, nv)
 
 
-cdef inline real *row_of_result(const Strip *t, Py_ssize_t i) noexcept nogil:
-    return t.out + i * t.pitch if i < t.whole else t.bounce + (i - t.whole) * WIDE * LANES
+cdef inline real *row_of_result(Way *way, const Strip *t, Py_ssize_t i) noexcept nogil:
+    """Row i of the result, the next one, or what stands for it."""
+    cdef real *y = way.y
+    way.y = after(y, way.pitch)
+    return y if i < t.whole else t.bounce + (i - t.whole) * WIDE * LANES
 
 
 cdef inline real *second_row(const Strip *t, real *row, Py_ssize_t i) noexcept nogil:
@@ -124,19 +155,48 @@ cdef inline real *second_row(const Strip *t, real *row, Py_ssize_t i) noexcept n
 
 
 cdef inline void put(
-    const Strip *t, const vec *acc, int nv, bint pair, Py_ssize_t i
+    const Strip *t, Way *way, const vec *acc, int nv, bint pair, Py_ssize_t i
 ) noexcept nogil:
     """Row i of a strip of the result."""
     cdef real *y
-    cdef int v
     if i < 0:
         return
-    y = row_of_result(t, i)
+    y = row_of_result(way, t, i)
+    put_row(y, second_row(t, y, i), acc, nv, pair)
+
+
+cdef inline void put_row(real *y, real *second, const vec *acc, int nv, bint pair) noexcept nogil:
+    cdef int v
     if pair:
-        part(y, second_row(t, y, i), acc[0])
+        part(y, second, acc[0])
     else:
         for v in range(nv):
             store(y + v * LANES, acc[v])
+
+
+cdef inline Py_ssize_t rows_in_sight(
+    const Strip *t, Py_ssize_t i, Py_ssize_t seen, int stride
+) noexcept nogil:
+    """Rows of the result from i on for which no pointer and no count has to be looked at.
+
+    The next source row is `seen`. The last row of the result is left out.
+    """
+    if not FAST_PRODUCTS or i < 0 or seen <= t.alike:
+        return 0
+    return max(min((t.until - seen) // stride, min(t.whole, t.count - 1) - i), <Py_ssize_t> 0)
+
+
+cdef inline void next_row(
+    vec *acc, const vec *tap, Way *way, Py_ssize_t apart, Py_ssize_t out_apart, vec bias,
+    vec left, vec right, int nv, bint pair, int begins, int goes_on, int ends
+) noexcept nogil:
+    """The next row of the result, which is in sight."""
+    way.last = after(way.last, way.s_pitch)
+    meet_row(
+        acc, tap, way.last, apart, bias, left, right, nv, pair, begins, goes_on, ends
+    )
+    put_row(way.y, way.y + out_apart, acc + ends * WIDE, nv, pair)
+    way.y = after(way.y, way.pitch)
 
 
 cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
@@ -144,8 +204,9 @@ cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
     cdef vec acc[SIDE * WIDE]
     cdef vec tap[SIDE * SIDE]
     cdef vec bias, left, right
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, triples, apart = t.apart, out_apart = t.out_apart
     cdef int k, _once
+    cdef Way way = begin_way(t)
     for _once in range(t.once):
         take_taps(t, tap, &bias, pair)
         left = load(t.left)
@@ -154,21 +215,59 @@ cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
             acc[k] = bias
         i = -2
         while True:
-            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 0, 2, 1)
-            put(t, acc + WIDE, nv, pair, i)
+            triples = 0 if pair else rows_in_sight(t, i, i + 2, 1) // 3
+            i += 3 * triples
+            while triples > 0:
+                next_row(
+                    acc, tap, &way, apart, out_apart, bias, left, right, nv, pair, 0, 2, 1
+                )
+                next_row(
+                    acc, tap, &way, apart, out_apart, bias, left, right, nv, pair, 1, 0, 2
+                )
+                next_row(
+                    acc, tap, &way, apart, out_apart, bias, left, right, nv, pair, 2, 1, 0
+                )
+                triples -= 1
+            meet_row(
+                acc, tap, source_row(&way, t, i + 2, pair), apart, bias, left, right, nv, pair,
+                0, 2, 1,
+            )
+            put(t, &way, acc + WIDE, nv, pair, i)
             i += 1
             if i == t.count:
                 break
-            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 1, 0, 2)
-            put(t, acc + 2 * WIDE, nv, pair, i)
+            meet_row(
+                acc, tap, source_row(&way, t, i + 2, pair), apart, bias, left, right, nv, pair,
+                1, 0, 2,
+            )
+            put(t, &way, acc + 2 * WIDE, nv, pair, i)
             i += 1
             if i == t.count:
                 break
-            meet_row(acc, tap, t, i + 2, bias, left, right, nv, pair, 2, 1, 0)
-            put(t, acc, nv, pair, i)
+            meet_row(
+                acc, tap, source_row(&way, t, i + 2, pair), apart, bias, left, right, nv, pair,
+                2, 1, 0,
+            )
+            put(t, &way, acc, nv, pair, i)
             i += 1
             if i == t.count:
                 break
+
+
+cdef inline void next_row_apart(
+    vec *acc, const vec *tap, Way *way, Py_ssize_t apart, vec bias, vec left, vec right, int nv,
+    int into, int into_too
+) noexcept nogil:
+    """The next row of the result at stride 2, which is in sight."""
+    cdef int v
+    way.last = after(way.last, way.s_pitch)
+    meet_row_apart(acc, tap, way.last, apart, left, right, nv, False, into, 1, -1)
+    for v in range(nv):
+        acc[into_too * WIDE + v] = bias
+    way.last = after(way.last, way.s_pitch)
+    meet_row_apart(acc, tap, way.last, apart, left, right, nv, False, into, 2, into_too)
+    put_row(way.y, way.y, acc + into * WIDE, nv, False)
+    way.y = after(way.y, way.pitch)
 
 
 cdef inline void walk_apart(const Strip *t, int nv, bint pair) noexcept nogil:
@@ -176,30 +275,51 @@ cdef inline void walk_apart(const Strip *t, int nv, bint pair) noexcept nogil:
     cdef vec acc[2 * WIDE]
     cdef vec tap[SIDE * SIDE]
     cdef vec bias, left, right
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, pairs, apart = t.apart
     cdef int k, v, _once
+    cdef Way way = begin_way(t)
     for _once in range(t.once):
         take_taps(t, tap, &bias, pair)
         left = load(t.left)
         right = load(t.right)
         for k in range(2 * WIDE):
             acc[k] = bias
-        meet_row_apart(acc, tap, t, 0, left, right, nv, pair, 0, 0, -1)
+        meet_row_apart(
+            acc, tap, source_row(&way, t, 0, pair), apart, left, right, nv, pair, 0, 0, -1
+        )
         i = 0
         while True:
-            meet_row_apart(acc, tap, t, 2 * i + 1, left, right, nv, pair, 0, 1, -1)
+            pairs = 0 if pair else rows_in_sight(t, i, 2 * i + 1, 2) // 2
+            i += 2 * pairs
+            while pairs > 0:
+                next_row_apart(acc, tap, &way, apart, bias, left, right, nv, 0, 1)
+                next_row_apart(acc, tap, &way, apart, bias, left, right, nv, 1, 0)
+                pairs -= 1
+            meet_row_apart(
+                acc, tap, source_row(&way, t, 2 * i + 1, pair), apart, left, right, nv, pair,
+                0, 1, -1,
+            )
             for v in range(nv):
                 acc[WIDE + v] = bias
-            meet_row_apart(acc, tap, t, 2 * i + 2, left, right, nv, pair, 0, 2, 1)
-            put(t, acc, nv, pair, i)
+            meet_row_apart(
+                acc, tap, source_row(&way, t, 2 * i + 2, pair), apart, left, right, nv, pair,
+                0, 2, 1,
+            )
+            put(t, &way, acc, nv, pair, i)
             i += 1
             if i == t.count:
                 break
-            meet_row_apart(acc, tap, t, 2 * i + 1, left, right, nv, pair, 1, 1, -1)
+            meet_row_apart(
+                acc, tap, source_row(&way, t, 2 * i + 1, pair), apart, left, right, nv, pair,
+                1, 1, -1,
+            )
             for v in range(nv):
                 acc[v] = bias
-            meet_row_apart(acc, tap, t, 2 * i + 2, left, right, nv, pair, 1, 2, 0)
-            put(t, acc + WIDE, nv, pair, i)
+            meet_row_apart(
+                acc, tap, source_row(&way, t, 2 * i + 2, pair), apart, left, right, nv, pair,
+                1, 2, 0,
+            )
+            put(t, &way, acc + WIDE, nv, pair, i)
             i += 1
             if i == t.count:
                 break
@@ -240,16 +360,14 @@ cdef void walk_apart_pair(const Strip *t) noexcept nogil:
 
 
 cdef inline void spread_row(
-    const vec *tap, const Strip *t, Py_ssize_t i, int tap_row, vec left, vec right, vec inside,
+    const vec *tap, const Strip *t, const real *row, int tap_row, vec left, vec right, vec inside,
     int nv, bint pair, int odd, vec *outer, vec *alone
 ) noexcept nogil:
     """A row of dY into those columns of a row of dX that two taps reach, and into the others."""
     cdef vec a, b
     cdef int v
-    cdef const real *row = t.rows[i]
-    if row == NULL:
+    if row == NOWHERE:
         return
-    row += t.column
     for v in range(nv):
         a = look(row + v * LANES, t.apart, pair)
         b = look(row + v * LANES + 1, t.apart, pair)
@@ -264,7 +382,8 @@ cdef inline void spread_row(
 
 
 cdef inline void put_pairs(
-    const Strip *t, const vec *outer, const vec *alone, int nv, bint pair, int odd, Py_ssize_t i
+    const Strip *t, Way *way, const vec *outer, const vec *alone, int nv, bint pair, int odd,
+    Py_ssize_t i
 ) noexcept nogil:
     """Row i of a strip of dX, whose columns are those of both in turn."""
     cdef real *x
@@ -272,7 +391,7 @@ cdef inline void put_pairs(
     cdef int v
     if i < 0 or i >= t.count:
         return
-    x = row_of_result(t, i)
+    x = row_of_result(way, t, i)
     for v in range(nv):
         first = alone[v] if odd else outer[v]
         second = outer[v] if odd else alone[v]
@@ -288,7 +407,9 @@ cdef inline void spread(const Strip *t, int nv, bint pair, int odd) noexcept nog
     cdef vec tap[SIDE * SIDE]
     cdef vec bias, left, right, inside
     cdef Py_ssize_t i
+    cdef const real *row
     cdef int k, v, _once
+    cdef Way way = begin_way(t)
     for _once in range(t.once):
         take_taps(t, tap, &bias, pair)
         left = load(t.left)
@@ -297,21 +418,23 @@ cdef inline void spread(const Strip *t, int nv, bint pair, int odd) noexcept nog
         for v in range(nv):
             outer[v] = bias
             alone[v] = bias
-        spread_row(tap, t, 0, 2, left, right, inside, nv, pair, odd, outer, alone)
+        row = source_row(&way, t, 0, pair)
+        spread_row(tap, t, row, 2, left, right, inside, nv, pair, odd, outer, alone)
         i = t.first
         k = 1
         while i < t.count:
-            spread_row(tap, t, k, 0, left, right, inside, nv, pair, odd, outer, alone)
-            put_pairs(t, outer, alone, nv, pair, odd, i)
+            row = source_row(&way, t, k, pair)
+            spread_row(tap, t, row, 0, left, right, inside, nv, pair, odd, outer, alone)
+            put_pairs(t, &way, outer, alone, nv, pair, odd, i)
             for v in range(nv):
                 outer[v] = bias
                 alone[v] = bias
-            spread_row(tap, t, k, 1, left, right, inside, nv, pair, odd, outer, alone)
-            put_pairs(t, outer, alone, nv, pair, odd, i + 1)
+            spread_row(tap, t, row, 1, left, right, inside, nv, pair, odd, outer, alone)
+            put_pairs(t, &way, outer, alone, nv, pair, odd, i + 1)
             for v in range(nv):
                 outer[v] = bias
                 alone[v] = bias
-            spread_row(tap, t, k, 2, left, right, inside, nv, pair, odd, outer, alone)
+            spread_row(tap, t, row, 2, left, right, inside, nv, pair, odd, outer, alone)
             i += 2
             k += 1
 

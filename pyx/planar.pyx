@@ -24,6 +24,10 @@ cdef extern from "simd.h" nogil:
     enum:
         LANES, MR, NV, RS, TAPS, SPREAD
     vec load(const real *)
+    real *after(const real *, Py_ssize_t)
+    real *NOWHERE
+    real *before_first(const real *, Py_ssize_t)
+    real *follow(const real *, Py_ssize_t, const real *, Py_ssize_t)
     void store(real *, vec)
     void stream(real *, vec)
     void end_streams()

@@ -3,6 +3,7 @@
 #ifndef CONV2D_SIMD_H
 #define CONV2D_SIMD_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__SSE2__)
@@ -185,6 +186,41 @@ static inline void fetch(const real *p) { __builtin_prefetch(p); }
 static inline void fetch(const real *p) { (void)p; }
 #endif
 static inline vec peek(const real *p) { return *(const vec *)p; } /* may be folded into its use */
+/* Element j of the row `next`, which most often lies `pitch` behind element j of the row before, and is taken
+   to: what is loaded from there need not wait until `next` is, which itself may wait for stores to addresses
+   of the same lower digits. NOWHERE if `next` is NULL: no row is behind that. The empty asm keeps gcc from
+   finding out that both are the same, and from counting the addresses of many rows in registers that it does
+   not have. */
+#define NOWHERE ((real *)1)
+static inline real *follow(const real *before, ptrdiff_t pitch, const real *next, ptrdiff_t j)
+{
+#ifdef KEEP
+    const real *guess = (const real *)((uintptr_t)before + pitch * sizeof(real));
+    if (__builtin_expect((uintptr_t)next + j * sizeof(real) == (uintptr_t)guess, 1)) {
+        __asm__("" : "+r"(guess));
+        if (guess == NOWHERE)
+            __builtin_unreachable();
+        return (real *)guess;
+    }
+    __asm__("" : "+r"(next));
+#endif
+    return next == NULL ? NOWHERE : (real *)next + j;
+}
+static inline real *before_first(const real *first, ptrdiff_t pitch)
+{
+    return first == NULL ? NOWHERE : (real *)first - pitch;
+}
+/* Behind a row, counted from it. */
+static inline real *after(const real *row, ptrdiff_t pitch)
+{
+    row += pitch;
+#ifdef KEEP
+    __asm__("" : "+r"(row));
+    if (row == NOWHERE)
+        __builtin_unreachable();
+#endif
+    return (real *)row;
+}
 /* The empty asm keeps a loaded vector in its register: gcc would fold the load into each of its uses. */
 static inline vec load(const real *p)
 {
@@ -392,6 +428,12 @@ enum { NV = 4, TAPS = 5, RS = 8 };
 enum { NV = 2, TAPS = 3, RS = 4 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6 };
+/* Whether products are so fast that looking up where each row is would be felt. */
+#if defined(__AVX512F__) && CONV2D_ELEMENT < 2
+enum { FAST_PRODUCTS = 1 };
+#else
+enum { FAST_PRODUCTS = 0 };
+#endif
 /* A tap in all lanes. SSE has a load that does that for doubles alone, from SSE3 on; others lie in memory
    SPREAD times, aligned. */
 #if defined(__SSE2__) && !defined(__AVX__) && (CONV2D_ELEMENT != 1 || !defined(__SSE3__))

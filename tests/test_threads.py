@@ -154,7 +154,7 @@ def test_calls_from_several_python_threads(problem):
 
 @UNSANITIZED
 @pytest.mark.parametrize("num_threads", [1, 2])
-@pytest.mark.parametrize("w", [(400, 400, 3, 3), (400, 1, 31, 31)])
+@pytest.mark.parametrize("w", [(400, 400, 3, 3), (400, 1, 63, 63)])
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_input", "conv2d_weight"])
 def test_gil_is_released_by_layers(name, num_threads, w):
     x, w = np.ones((1, 400, 60, 60)), np.ones(w)
