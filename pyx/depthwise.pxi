@@ -57,7 +57,7 @@ cdef int correlate_set(const PlaneSet *planes) noexcept nogil:
 
 cdef void weight_planes(
     const PlaneSet *set, Py_ssize_t k, Py_ssize_t first, Py_ssize_t last, total *sums,
-    total *of_bands, char *scratch, const real *zeros
+    total *of_bands, char *scratch
 ) noexcept nogil:
     """The sums of one filter over images first to last."""
     cdef Py_ssize_t n, i, taps = set.plane.a * set.plane.b, bands
@@ -66,7 +66,7 @@ cdef void weight_planes(
     memset(sums, 0, taps * sizeof(total))
     for n in range(first, last):
         p = plane_of(set, n, k)
-        weight_share(&p, 0, of_bands, scratch, zeros)
+        weight_share(&p, 0, of_bands, scratch)
         for i in range(bands * taps):
             sums[i % taps] += of_bands[i]
 
@@ -96,47 +96,45 @@ cdef void weight_filter(
 cdef int weight_set(const PlaneSet *planes) noexcept nogil:
     cdef PlaneSet set = planes[0]
     cdef Py_ssize_t bands, items, item, k, thread, taps = set.plane.a * set.plane.b
-    cdef size_t zeros, sums, bytes
+    cdef size_t sums, bytes
     cdef char *memory
     set.plane.band = parts_in(min(set.plane.band, set.plane.oh), RS) * RS
     set.plane.strip = vectors_in(set.plane.strip) * LANES
     bands = max(min(parts_in(IMAGE_BANDS, set.channels), set.images), <Py_ssize_t> 1)
     items = bands * set.channels
-    zeros = zeros_bytes(&set.plane)
     sums = aligned(items * taps * sizeof(total))
     bytes = weight_bytes(&set.plane) + aligned(
         parts_in(set.plane.oh, set.plane.band) * taps * sizeof(total)
     )
-    memory = <char *> malloc(64 + zeros + sums + set.threads * bytes)
+    memory = <char *> malloc(64 + sums + set.threads * bytes)
     if memory == NULL:
         return -1
-    memset(align(memory), 0, zeros)
     if set.threads == 1:
-        weight_items(&set, bands, 0, items, align(memory), zeros, sums)
+        weight_items(&set, bands, 0, items, align(memory), sums)
     else:
         for thread in prange(set.threads, num_threads=<int> set.threads, schedule="static"):
             weight_items(
                 &set, bands, thread * items // set.threads, (thread + 1) * items // set.threads,
-                align(memory), zeros, sums + thread * bytes,
+                align(memory), sums + thread * bytes,
             )
     for k in prange(set.channels, num_threads=<int> set.threads, schedule="static"):
-        weight_filter(&set, k, bands, <const total *> (align(memory) + zeros))
+        weight_filter(&set, k, bands, <const total *> align(memory))
     free(memory)
     return 0
 
 
 cdef void weight_items(
     const PlaneSet *set, Py_ssize_t bands, Py_ssize_t first, Py_ssize_t last, char *memory,
-    size_t zeros, size_t scratch
+    size_t scratch
 ) noexcept nogil:
-    """Items first to last. Memory: a row of zeros, sums of all items, scratch of the threads."""
+    """Items first to last. Memory: sums of all items, scratch of the threads."""
     cdef Py_ssize_t item, band, k, taps = set.plane.a * set.plane.b
-    cdef total *sums = <total *> (memory + zeros)
-    cdef total *of_bands = <total *> (memory + zeros + scratch + weight_bytes(&set.plane))
+    cdef total *sums = <total *> memory
+    cdef total *of_bands = <total *> (memory + scratch + weight_bytes(&set.plane))
     for item in range(first, last):
         band = item // set.channels
         k = item % set.channels
         weight_planes(
             set, k, band * set.images // bands, (band + 1) * set.images // bands,
-            sums + item * taps, of_bands, memory + zeros + scratch, <const real *> memory,
+            sums + item * taps, of_bands, memory + scratch,
         )

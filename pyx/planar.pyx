@@ -22,7 +22,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, MR, NV, RS, TAPS, SPREAD
+        LANES, MR, NV, RS, TALL, TAPS, PRODUCTS, SPREAD
     vec load(const real *)
     real *after(const real *, Py_ssize_t)
     real *NOWHERE
@@ -67,8 +67,8 @@ cdef void copy_padded(
 ) noexcept nogil:
     """copies[r] = a padded copy of rows[r] from column `first` on; left alone where that is NULL.
 
-    The plane ends at `end`. Up to LANES elements past `count` may be written: the pitch or the next
-    row has room for them.
+    Each copy has its place, `pitch` behind the one before. The plane ends at `end`. Up to LANES
+    elements past `count` may be written: the pitch or the next row has room for them.
     """
     cdef Py_ssize_t low = min(max(-first, 0), count)  # in front of the row
     cdef Py_ssize_t high = max(min(n - first, count), low)  # behind it
@@ -79,6 +79,7 @@ cdef void copy_padded(
     for r in range(row_count):
         row = rows[r]
         if row == NULL:
+            to += pitch
             continue
         copies[r] = to
         if simple and row + first + low + vectors * LANES <= end:
@@ -215,6 +216,7 @@ cdef void convert_padded(
     cdef Py_ssize_t r
     for r in range(row_count):
         if rows[r] == NULL:
+            to += pitch
             continue
         copies[r] = to
         convert_row(to + low, rows[r], first + low, high - low, p.x_kind)

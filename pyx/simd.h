@@ -420,12 +420,13 @@ static inline real flag(int set)
 }
 
 /* Register tiles. Y: MR rows x NV vectors of accumulators, NV vectors of X, one tap: 24 + 4 + 1 of 32
-   registers, or 12 + 2 + 1 of 16. dW: up to TAPS x TAPS taps of accumulators, RS vectors of dY (half
-   as many for 5 rows of taps), one of X: 20 + 8 + 1 or 25 + 4 + 1 of 32, or 9 + 4 + 1 of 16. */
+   registers, or 12 + 2 + 1 of 16. dW: up to PRODUCTS taps of accumulators, TALL rows and TAPS columns of them
+   at most, RS vectors of dY, one of X: 21 + 8 + 1 of 32, or 9 + 4 + 1 of 16. Tall ones load least. TAPS x TAPS
+   are met by half as many vectors of dY if they are more: 25 + 4 + 1. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { NV = 4, TAPS = 5, RS = 8 };
+enum { NV = 4, TALL = 7, TAPS = 5, PRODUCTS = 21, RS = 8 };
 #else
-enum { NV = 2, TAPS = 3, RS = 4 };
+enum { NV = 2, TALL = 3, TAPS = 3, PRODUCTS = 9, RS = 4 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6 };
 /* Whether products are so fast that looking up where each row is would be felt. */
