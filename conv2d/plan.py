@@ -538,7 +538,7 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
         along * (steps + (0 if direct and columns >= 16 else 25)),
     )
     lanes = -(-made // 16)
-    slow = {2: 1.2, 3: 1.1}.get(lanes, 1)  # tiles of so few vectors
+    slow = {1: 1.2, 2: 1.2, 3: 1.1}.get(lanes, 1)  # tiles of so few vectors
     as_filters = rows * columns * lanes * (slow * steps * _rows_seen(problem, back) + 20)
     return _share(rows, band) if as_filters < as_positions else 0
 
