@@ -21,19 +21,18 @@ cdef inline Py_ssize_t last_vectors(Py_ssize_t vectors) noexcept nogil:
 
 cdef inline void interior(const Strip *s, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """A row of tiles over columns of X whose windows lie inside X, at least a vector or none."""
-    cdef Tiles *of_vectors = tiles_for(s)
     cdef Py_ssize_t vectors = vectors_in(end - begin), last = last_vectors(vectors), j
     if vectors == 0:
         return
-    j = of_vectors[NV](s, begin, begin + (vectors - last) * LANES)
+    j = make_tiles(s, NV, begin, begin + (vectors - last) * LANES)
     vectors -= last + (j - begin) // LANES
     if vectors > 0:
-        j = of_vectors[vectors](s, j, j + vectors * LANES)
+        j = make_tiles(s, vectors, j, j + vectors * LANES)
     if end - last * LANES < begin:  # no room to overlap what is on the left
         if last > 1:
-            j = of_vectors[last - 1](s, j, j + (last - 1) * LANES)
+            j = make_tiles(s, last - 1, j, j + (last - 1) * LANES)
         last = 1
-    of_vectors[last](s, end - last * LANES, end)
+    make_tiles(s, last, end - last * LANES, end)
 
 
 cdef struct Layout:
@@ -147,15 +146,13 @@ cdef void band_in_place(
         for tile in range(parts_in(rows, MR)):
             i = tile * MR
             s.live = min(rows - i, <Py_ssize_t> MR)
-            s.rows = memory.rows + i
-            s.x_pitch = p.x_pitch
+            set_rows(s, memory.rows + i, p.x_pitch)
             s.y = y + i * s.y_pitch + p.left
             interior(s, begin, end)
             if strip == 0 and columns > 0:
-                s.rows = memory.copies + i
-                s.x_pitch = cut.pitch
+                set_rows(s, memory.copies + i, cut.pitch)
                 s.y = y + i * s.y_pitch
-                tiles_for(s)[0](s, 0, columns)
+                make_tiles(s, 0, 0, columns)
 
 
 cdef void last_tile(
@@ -166,18 +163,17 @@ cdef void last_tile(
     What it spoils is stored later; where nothing may be spoilt, it is stored by way of `bounce`.
     """
     cdef Py_ssize_t vectors = vectors_in(columns), t, k
-    cdef Tiles tiles_of = TILES[s.a > GROUP][vectors]  # stores row by row, whole
     cdef real *y = s.y
     cdef real *last = y + (s.live - 1) * s.y_pitch + j
     if columns == vectors * LANES:
-        tiles_for(s)[vectors](s, j, j + columns)
+        make_tiles(s, vectors, j, j + columns)
         return
     if s.y_pitch == p.ow and last + vectors * LANES <= y_end:
-        tiles_of(s, j, j + vectors * LANES)
+        make_tiles(s, vectors, j, j + vectors * LANES, True)
         return
     s.y = bounce - j
     s.y_pitch = NV * LANES
-    tiles_of(s, j, j + vectors * LANES)
+    make_tiles(s, vectors, j, j + vectors * LANES)
     s.y = y
     s.y_pitch = p.y_pitch
     for t in range(s.live):
@@ -194,7 +190,6 @@ cdef void band_from_copies(
     cdef bint narrow = p.y_kind != AS_IT_IS
     cdef Py_ssize_t chunk, tile, begin, columns, whole, begin_last, low, j, k, met = rows + p.a - 1
     cdef real *to
-    s.x_pitch = cut.pitch
     for k in range(met + MR):
         memory.copies[k] = NULL
     for chunk in range(parts_in(p.ow, cut.chunk) - 1, -1, -1):
@@ -210,12 +205,12 @@ cdef void band_from_copies(
         )
         for tile in range(parts_in(rows, MR)):
             s.live = min(rows - tile * MR, <Py_ssize_t> MR)
-            s.rows = memory.copies + tile * MR
+            set_rows(s, memory.copies + tile * MR, cut.pitch)
             s.y = memory.made if narrow else y + tile * MR * s.y_pitch + begin
             last_tile(p, s, begin_last, whole - begin_last, y_end, memory.bounce)
-            j = tiles_for(s)[NV](s, 0, begin_last)
+            j = make_tiles(s, NV, 0, begin_last)
             if j < begin_last:
-                tiles_for(s)[(begin_last - j) // LANES](s, j, begin_last)
+                make_tiles(s, (begin_last - j) // LANES, j, begin_last)
             if narrow:
                 for k in range(s.live):
                     deliver(p, i + tile * MR + k, begin, s.y + k * s.y_pitch, columns)
@@ -235,12 +230,14 @@ cdef void correlate_rows(
                     (<const real *> p.w)[k * p.w_row + q * p.w_col]
                 )
     s.w = memory.w
+    s.w_pitch = p.a
     s.a = p.a
     s.b = p.b
+    s.joins = False
     s.bias = 0 if p.bias == NULL else (<const real *> p.bias)[0]
     s.y_pitch = p.y_pitch if p.y_kind == AS_IT_IS else cut.made
     s.streams = (
-        p.y_kind == AS_IT_IS and p.y_pitch % LANES == 0
+        p.y_kind == AS_IT_IS and p.y_pitch % LANES == 0 and p.a <= GROUP
         and p.oh * p.ow * <Py_ssize_t> sizeof(real) >= STREAMED
     )
     for band in range(parts_in(last - first, p.band)):

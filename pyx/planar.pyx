@@ -22,12 +22,13 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, MR, NV, RS, TALL, TAPS, PRODUCTS, SPREAD
+        LANES, RS, TALL, TAPS, PRODUCTS, SPREAD
+        MR "PLANE_ROWS"
+        NV "PLANE_VECTORS"
+        GROUP "PLANE_TAPS"
     vec load(const real *)
     real *after(const real *, Py_ssize_t)
-    real *NOWHERE
-    real *before_first(const real *, Py_ssize_t)
-    real *follow(const real *, Py_ssize_t, const real *, Py_ssize_t)
+    vec hold(vec)
     void store(real *, vec)
     void stream(real *, vec)
     void end_streams()
