@@ -23,7 +23,6 @@ cdef extern from "simd.h" nogil:
         LANES, MR, NV, FAST_PRODUCTS
     vec load(const real *)
     real *NOWHERE
-    real *before_first(const real *, Py_ssize_t)
     real *follow(const real *, Py_ssize_t, const real *, Py_ssize_t)
     real *after(const real *, Py_ssize_t)
     void fetch(const real *)

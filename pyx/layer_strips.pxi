@@ -47,7 +47,9 @@ ctypedef void (*StripOf)(const Strip *) noexcept nogil
 cdef inline Way begin_way(const Strip *t) noexcept nogil:
     cdef Way way
     way.s_pitch = t.s_pitch
-    way.last = before_first(t.rows[0], t.s_pitch) + t.column
+    way.last = NOWHERE
+    if t.rows[0] != NULL:
+        way.last = t.rows[0] + t.column - t.s_pitch
     way.y = t.out
     way.pitch = t.pitch
     return way

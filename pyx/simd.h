@@ -206,10 +206,6 @@ static inline real *follow(const real *before, ptrdiff_t pitch, const real *next
 #endif
     return next == NULL ? NOWHERE : (real *)next + j;
 }
-static inline real *before_first(const real *first, ptrdiff_t pitch)
-{
-    return first == NULL ? NOWHERE : (real *)first - pitch;
-}
 /* Behind a row, counted from it. */
 static inline real *after(const real *row, ptrdiff_t pitch)
 {
