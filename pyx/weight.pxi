@@ -291,8 +291,8 @@ cdef inline Py_ssize_t columns_at_once(const Plane *p, int pt) noexcept nogil:
 
 
 cdef inline bint is_square(const Plane *p, int pt) noexcept nogil:
-    """Whether the largest tile is best, of which there is a whole number."""
-    return pt == TAPS and p.b % TAPS == 0
+    """Whether the largest tile makes all columns at once."""
+    return pt == TAPS == p.b
 
 
 cdef inline int rows_of_y(const Plane *p, int pt, bint low) noexcept nogil:
