@@ -267,6 +267,7 @@ cdef inline void put_apart(
 cdef inline void find_alike(
     Pointed *pointed, const real **rows, Py_ssize_t count, Py_ssize_t pitch
 ) noexcept nogil:
+    """The first rows that lie a pitch apart: between them there is no padding and no copy."""
     cdef Py_ssize_t i = 0
     while i + 1 < count and (rows[i] == NULL or rows[i + 1] != rows[i] + pitch):
         i += 1

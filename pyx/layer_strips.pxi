@@ -189,15 +189,13 @@ cdef inline Py_ssize_t rows_in_sight(
 
 
 cdef inline void next_row(
-    vec *acc, const vec *tap, Way *way, Py_ssize_t apart, Py_ssize_t out_apart, vec bias,
-    vec left, vec right, int nv, bint pair, int begins, int goes_on, int ends
+    vec *acc, const vec *tap, Way *way, vec bias, vec left, vec right, int nv, int begins,
+    int goes_on, int ends
 ) noexcept nogil:
     """The next row of the result, which is in sight."""
     way.last = after(way.last, way.s_pitch)
-    meet_row(
-        acc, tap, way.last, apart, bias, left, right, nv, pair, begins, goes_on, ends
-    )
-    put_row(way.y, way.y + out_apart, acc + ends * WIDE, nv, pair)
+    meet_row(acc, tap, way.last, 0, bias, left, right, nv, False, begins, goes_on, ends)
+    put_row(way.y, way.y, acc + ends * WIDE, nv, False)
     way.y = after(way.y, way.pitch)
 
 
@@ -206,7 +204,7 @@ cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
     cdef vec acc[SIDE * WIDE]
     cdef vec tap[SIDE * SIDE]
     cdef vec bias, left, right
-    cdef Py_ssize_t i, triples, apart = t.apart, out_apart = t.out_apart
+    cdef Py_ssize_t i, triples, apart = t.apart
     cdef int k, _once
     cdef Way way = begin_way(t)
     for _once in range(t.once):
@@ -220,15 +218,9 @@ cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
             triples = 0 if pair else rows_in_sight(t, i, i + 2, 1) // 3
             i += 3 * triples
             while triples > 0:
-                next_row(
-                    acc, tap, &way, apart, out_apart, bias, left, right, nv, pair, 0, 2, 1
-                )
-                next_row(
-                    acc, tap, &way, apart, out_apart, bias, left, right, nv, pair, 1, 0, 2
-                )
-                next_row(
-                    acc, tap, &way, apart, out_apart, bias, left, right, nv, pair, 2, 1, 0
-                )
+                next_row(acc, tap, &way, bias, left, right, nv, 0, 2, 1)
+                next_row(acc, tap, &way, bias, left, right, nv, 1, 0, 2)
+                next_row(acc, tap, &way, bias, left, right, nv, 2, 1, 0)
                 triples -= 1
             meet_row(
                 acc, tap, source_row(&way, t, i + 2, pair), apart, bias, left, right, nv, pair,
@@ -257,17 +249,17 @@ cdef inline void walk(const Strip *t, int nv, bint pair) noexcept nogil:
 
 
 cdef inline void next_row_apart(
-    vec *acc, const vec *tap, Way *way, Py_ssize_t apart, vec bias, vec left, vec right, int nv,
-    int into, int into_too
+    vec *acc, const vec *tap, Way *way, vec bias, vec left, vec right, int nv, int into,
+    int into_too
 ) noexcept nogil:
     """The next row of the result at stride 2, which is in sight."""
     cdef int v
     way.last = after(way.last, way.s_pitch)
-    meet_row_apart(acc, tap, way.last, apart, left, right, nv, False, into, 1, -1)
+    meet_row_apart(acc, tap, way.last, 0, left, right, nv, False, into, 1, -1)
     for v in range(nv):
         acc[into_too * WIDE + v] = bias
     way.last = after(way.last, way.s_pitch)
-    meet_row_apart(acc, tap, way.last, apart, left, right, nv, False, into, 2, into_too)
+    meet_row_apart(acc, tap, way.last, 0, left, right, nv, False, into, 2, into_too)
     put_row(way.y, way.y, acc + into * WIDE, nv, False)
     way.y = after(way.y, way.pitch)
 
@@ -294,8 +286,8 @@ cdef inline void walk_apart(const Strip *t, int nv, bint pair) noexcept nogil:
             pairs = 0 if pair else rows_in_sight(t, i, 2 * i + 1, 2) // 2
             i += 2 * pairs
             while pairs > 0:
-                next_row_apart(acc, tap, &way, apart, bias, left, right, nv, 0, 1)
-                next_row_apart(acc, tap, &way, apart, bias, left, right, nv, 1, 0)
+                next_row_apart(acc, tap, &way, bias, left, right, nv, 0, 1)
+                next_row_apart(acc, tap, &way, bias, left, right, nv, 1, 0)
                 pairs -= 1
             meet_row_apart(
                 acc, tap, source_row(&way, t, 2 * i + 1, pair), apart, left, right, nv, pair,

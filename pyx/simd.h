@@ -226,6 +226,7 @@ static inline vec load(const real *p)
 #endif
     return t;
 }
+/* Likewise a vector that is at hand. */
 static inline vec hold(vec t)
 {
 #ifdef KEEP
