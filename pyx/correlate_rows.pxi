@@ -236,6 +236,7 @@ cdef void correlate_rows(
     s.joins = False
     s.bias = 0 if p.bias == NULL else (<const real *> p.bias)[0]
     s.y_pitch = p.y_pitch if p.y_kind == AS_IT_IS else cut.made
+    # What a group of filter rows joins is read again.
     s.streams = (
         p.y_kind == AS_IT_IS and p.y_pitch % LANES == 0 and p.a <= GROUP
         and p.oh * p.ow * <Py_ssize_t> sizeof(real) >= STREAMED

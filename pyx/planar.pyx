@@ -22,7 +22,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, RS, TALL, TAPS, PRODUCTS, SPREAD
+        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD
         MR "PLANE_ROWS"
         NV "PLANE_VECTORS"
         GROUP "PLANE_TAPS"
@@ -79,19 +79,17 @@ cdef void copy_padded(
     cdef const real *row
     for r in range(row_count):
         row = rows[r]
-        if row == NULL:
-            to += pitch
-            continue
-        copies[r] = to
-        if simple and row + first + low + vectors * LANES <= end:
-            if low > 0:
-                store(to, zero)
-            for k in range(vectors):
-                store(to + low + k * LANES, load(row + first + low + k * LANES))
-            if high < count:
-                store(to + high, zero)
-        else:
-            copy_row(to, row, n, first, low, high, count, mode)
+        if row != NULL:
+            copies[r] = to
+            if simple and row + first + low + vectors * LANES <= end:
+                if low > 0:
+                    store(to, zero)
+                for k in range(vectors):
+                    store(to + low + k * LANES, load(row + first + low + k * LANES))
+                if high < count:
+                    store(to + high, zero)
+            else:
+                copy_row(to, row, n, first, low, high, count, mode)
         to += pitch
 
 
@@ -216,13 +214,11 @@ cdef void convert_padded(
     cdef Py_ssize_t low = min(max(-first, 0), count), high = max(min(p.n - first, count), low)
     cdef Py_ssize_t r
     for r in range(row_count):
-        if rows[r] == NULL:
-            to += pitch
-            continue
-        copies[r] = to
-        convert_row(to + low, rows[r], first + low, high - low, p.x_kind)
-        convert_padding(p, to, rows[r], first, 0, low)
-        convert_padding(p, to, rows[r], first, high, count)
+        if rows[r] != NULL:
+            copies[r] = to
+            convert_row(to + low, rows[r], first + low, high - low, p.x_kind)
+            convert_padding(p, to, rows[r], first, 0, low)
+            convert_padding(p, to, rows[r], first, high, count)
         to += pitch
 
 

@@ -217,16 +217,8 @@ static inline real *after(const real *row, ptrdiff_t pitch)
 #endif
     return (real *)row;
 }
-/* The empty asm keeps a loaded vector in its register: gcc would fold the load into each of its uses. */
-static inline vec load(const real *p)
-{
-    vec t = *(const vec *)p;
-#ifdef KEEP
-    __asm__("" : KEEP(t));
-#endif
-    return t;
-}
-/* Likewise a vector that is at hand. */
+/* The empty asm keeps a vector in one register: gcc would fold a load into each of its uses, and move sums
+   about. */
 static inline vec hold(vec t)
 {
 #ifdef KEEP
@@ -234,6 +226,8 @@ static inline vec hold(vec t)
 #endif
     return t;
 }
+static inline vec load(const real *p) { return hold(peek(p)); }
+static inline vec add_product(vec sum, vec a, vec b) { return hold(sum + a * b); }
 /* Between float16 and float32, whose exponents differ by 112: without branches, for loops of vectors. */
 static CYTHON_INLINE uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
 static CYTHON_INLINE float float_of(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }
@@ -293,15 +287,6 @@ static inline void to_halves(uint16_t *p, vec v)
         p[i] = to_half((float)values[i]);
 }
 #endif
-/* The empty asm keeps a sum in one register, where gcc would move it about. */
-static inline vec add_product(vec sum, vec a, vec b)
-{
-    sum += a * b;
-#ifdef KEEP
-    __asm__("" : KEEP(sum));
-#endif
-    return sum;
-}
 static inline void store(real *p, vec v) { *(vec *)p = v; }
 /* To an aligned place past the caches, where its line is not read first; other threads see such
    stores in order only after `end_streams`. */
@@ -425,13 +410,13 @@ static inline real flag(int set)
 
 /* Register tiles. Layers: MR rows x NV vectors of accumulators, NV vectors of the source, one tap: 24 + 4 + 1
    of 32 registers, or 12 + 2 + 1 of 16. Y of a plane: PLANE_ROWS x PLANE_VECTORS, as many vectors of X, a
-   column of PLANE_TAPS, the bias: 18 + 3 + 9 + 1, or 8 + 2 + 5. dW: up to PRODUCTS taps of accumulators, TALL rows and TAPS columns of them
-   at most, RS vectors of dY, one of X: 21 + 8 + 1 of 32, or 9 + 4 + 1 of 16. Tall ones load least. TAPS x TAPS
-   are met by half as many vectors of dY if they are more: 25 + 4 + 1. */
+   column of PLANE_TAPS, the bias: 18 + 3 + 9 + 1, or 8 + 2 + 5. dW: up to PRODUCTS taps of accumulators,
+   TAP_ROWS rows and TAPS columns of them at most, RS vectors of dY, one of X: 21 + 8 + 1, or 9 + 4 + 1; tall
+   ones load least. TAPS x TAPS are met by half as many vectors of dY if they are more: 25 + 4 + 1. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { NV = 4, PLANE_ROWS = 6, PLANE_VECTORS = 3, PLANE_TAPS = 9, TALL = 7, TAPS = 5, PRODUCTS = 21, RS = 8 };
+enum { NV = 4, PLANE_ROWS = 6, PLANE_VECTORS = 3, PLANE_TAPS = 9, TAP_ROWS = 7, TAPS = 5, PRODUCTS = 21, RS = 8 };
 #else
-enum { NV = 2, PLANE_ROWS = 4, PLANE_VECTORS = 2, PLANE_TAPS = 5, TALL = 3, TAPS = 3, PRODUCTS = 9, RS = 4 };
+enum { NV = 2, PLANE_ROWS = 4, PLANE_VECTORS = 2, PLANE_TAPS = 5, TAP_ROWS = 3, TAPS = 3, PRODUCTS = 9, RS = 4 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6 };
 /* Whether products are so fast that looking up where each row is would be felt. */

@@ -51,7 +51,7 @@ cdef inline void taps(const Columns *c, total *sums, int pt, int qt, int rs) noe
     cdef const real *row
     cdef const real *at_y = c.y
     cdef const real *at_x = c.x
-    if pt > TALL or qt > TAPS:  # constants; such are never called
+    if pt > TAP_ROWS or qt > TAPS:  # constants; such are never called
         return
     group = max(FLUSH * LANES // c.count, <Py_ssize_t> 1)
     while step < c.steps:
@@ -260,7 +260,7 @@ TAPS_OF[1][4][:] = [low_taps_5x1, low_taps_5x2, low_taps_5x3, low_taps_5x4, low_
 
 
 cdef enum:
-    TALL_IF_LOW = 5
+    LOW_TAP_ROWS = 5
 
 
 cdef bint rows_collide(const Plane *p) noexcept nogil:
@@ -271,7 +271,7 @@ cdef bint rows_collide(const Plane *p) noexcept nogil:
 
 cdef inline bint is_copied(const Plane *p) noexcept nogil:
     """Whether all columns of X are read from copies."""
-    cdef Py_ssize_t products = min(p.a, <Py_ssize_t> TALL) * p.b
+    cdef Py_ssize_t products = min(p.a, <Py_ssize_t> TAP_ROWS) * p.b
     return p.x_kind != AS_IT_IS or rows_collide(p) and products >= WORTH_A_COPY
 
 
@@ -282,7 +282,7 @@ cdef inline bint is_low(const Plane *p) noexcept nogil:
 
 cdef inline Py_ssize_t parts_of_rows(const Plane *p) noexcept nogil:
     """How many parts the rows of the filter are taken in."""
-    return parts_in(p.a, min(TALL, <int> TALL_IF_LOW) if is_low(p) else TALL)
+    return parts_in(p.a, min(TAP_ROWS, <int> LOW_TAP_ROWS) if is_low(p) else TAP_ROWS)
 
 
 cdef inline Py_ssize_t columns_at_once(const Plane *p, int pt) noexcept nogil:
@@ -489,11 +489,11 @@ cdef void weight_share(
 
 cdef inline Py_ssize_t column_parts(const Plane *p) noexcept nogil:
     """Parts that the columns of the filter are taken in, at most."""
-    return parts_in(p.b, min(TAPS, PRODUCTS // TALL))
+    return parts_in(p.b, min(TAPS, PRODUCTS // TAP_ROWS))
 
 
 cdef inline Py_ssize_t table_rows(const Plane *p) noexcept nogil:
-    return (min(p.band, <Py_ssize_t> ROWS) + RS + TALL + 7) // 8 * 8
+    return (min(p.band, <Py_ssize_t> ROWS) + RS + TAP_ROWS + 7) // 8 * 8
 
 
 cdef size_t weight_bytes(const Plane *p) noexcept nogil:
