@@ -16,7 +16,7 @@ def main() -> None:
     report = commands_of.add_parser("report", help="make the page of a result, HTML and Markdown")
     report.add_argument("result", nargs="?", type=Path, help="JSON; default: what was made last")
     report.add_argument("--against", type=Path, help="an older result, to lay beside it")
-    report.add_argument("--out", type=Path, help="the page; default: beside the result")
+    report.add_argument("--out", type=_file, help="the page; default: beside the result")
     report.add_argument("--open", action="store_true", help="show it in a browser")
     report.set_defaults(command=commands.report)
     readme = commands_of.add_parser("readme", help="write the speed tables into README.md")
@@ -36,6 +36,14 @@ def main() -> None:
         parser.error(str(error))
     except KeyboardInterrupt:
         parser.exit(130, "interrupted; the same command goes on where this one stopped\n")
+
+
+def _file(text: str) -> Path:
+    """Where something is to be written, found out before the work is done."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder, not a file")
+    return path
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
@@ -59,7 +67,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--rounds", type=int, help="default: 30; 10 of a short run")
     run.add_argument("--least", type=float, default=2.0, help="milliseconds of a turn")
     run.add_argument("--minutes", type=float, help="begin no match after so long")
-    run.add_argument("--out", type=Path, help="where the result goes; default: .cache/benchmarks")
+    run.add_argument("--out", type=_file, help="where the result goes; default: .cache/benchmarks")
     run.set_defaults(command=commands.run)
 
 

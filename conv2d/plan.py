@@ -162,13 +162,13 @@ def plan_same(
 
 
 # In the order of the enum in pyx/kernels.pxd.
-POSITIONS, PLANES, FILTERS, COLUMNS, ANY_COLUMNS = range(5)
+POSITIONS, PLANES, FILTERS, UNPADDED_FILTERS, COLUMNS, ANY_COLUMNS = range(6)
 
 
 class LayerPlan(NamedTuple):
     """What the kernels of layers are told beside the sizes; see pyx/kernels.pxd."""
 
-    lanes_of: int  # what lies in the lanes: POSITIONS, PLANES, FILTERS, COLUMNS or ANY_COLUMNS
+    lanes_of: int  # what lies in the lanes: POSITIONS, PLANES, FILTERS, ...
     band: int  # rows of outputs at a time
     strip: int  # columns of outputs at a time
     depth: int  # channels that are summed up at a time
@@ -187,9 +187,13 @@ STRIP = 512
 TILE = 64  # positions of the widest tile
 ITEMS = 8  # parts of dW that threads can work on, where there is enough to do
 PAIRS = 48  # of a channel and a tap, the least of an item of dW that is made smaller for others
-FILTER_STEPS = 576  # of a block of W whose filters lie in the lanes
+FILTER_STEPS = 1152  # of a block of W whose filters lie in the lanes
 PANEL_OF_FILTERS = 2**20  # elements of the panel that goes with them, and its outputs
 OUTPUTS_OF_FILTERS = 2048
+TALLEST = 12  # outputs of a tile with filters in the lanes
+# What costs as many multiplications: a tile more, and a plane with positions in the lanes.
+OF_A_TILE = 100
+OF_A_PLANE = 1000
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 FEW = 8  # channels that fill no vector
 COLUMN_ROWS = 64
@@ -456,8 +460,9 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
             room = WORKSPACE // 2 // (min(threads, 16) * itemsize)
             band = _share(rows, max(min(band, room // row - problem.a), 1))
             depth = _share(reduced, max(FILTER_STEPS // (taps[0] * taps[1]), 1))
+            lanes_of = UNPADDED_FILTERS if leaves_out_padding(problem, direction) else FILTERS
             return LayerPlan(
-                FILTERS, band, columns, depth, taps[0], taps[1], 1, 1, min(threads, 16)
+                lanes_of, band, columns, depth, taps[0], taps[1], 1, 1, min(threads, 16)
             )
     depth = max(min(reduced, -(-DEPTH // (taps[0] * taps[1]))), 1)
     if is_pointwise(problem):
@@ -515,9 +520,9 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
     """How many rows at a time are best made with filters in the lanes; 0 where positions are.
 
     Both are counted in multiplications of vectors: those of the products, and what as many cost
-    that are done beside them, for each output or for each row of a tile (fitted to 785 layers, of
-    which the choice loses 1 % in the mean). That several images share filters must not count: an
-    image has the same bits alone and in a batch.
+    that are done beside them, for each output or for each row of a tile (fitted to 13,411 layers,
+    of which the choice loses 1.4 % in the mean). That several images share filters must not count:
+    an image has the same bits alone and in a batch.
     """
     reduced = (problem.filters if back else problem.channels) // problem.groups
     lattices = problem.stride[0] * problem.stride[1]
@@ -533,14 +538,65 @@ def _rows_of_filters(problem: Problem, rows: int, columns: int, made: int, back:
     # Positions see the source sorted by remainders, filters see it as it lies.
     sorted_rows = 0 if back or lattices == 1 else reduced * rows * lattices
     of_a_row = 20 + (1.5 * columns if problem.stride[1] > 2 else 0)
-    as_positions = sorted_rows * of_a_row + (made + -(-made // 6)) * min(
-        across * (steps + (0 if direct and problem.b == 1 else 25)),
-        along * (steps + (0 if direct and columns >= 16 else 25)),
+    few = {1: 1.6, 2: 1.2}.get(min(across, along), 1) * steps  # vectors fill no tile
+    as_positions = (
+        OF_A_PLANE
+        + sorted_rows * of_a_row
+        + (made + -(-made // 6))
+        * min(
+            across * (few + (0 if direct and problem.b == 1 else 25)),
+            along * (few + (0 if direct and columns >= 16 else 25)),
+        )
     )
     lanes = -(-made // 16)
-    slow = {1: 1.2, 2: 1.2, 3: 1.1}.get(lanes, 1)  # tiles of so few vectors
-    as_filters = rows * columns * lanes * (slow * steps * _rows_seen(problem, back) + 20)
+    slow = 1 + 0.3 * (lanes % 2) / lanes  # tiles of one vector
+    met = steps * _rows_seen(problem, back)
+    if leaves_out_padding(problem, "input" if back else "forward"):
+        pairs, seen, _ = _columns_met(problem, back)
+        met *= seen / max(pairs, 1)
+    as_filters = rows * columns * lanes * (slow * met + 20)
     return _share(rows, band) if as_filters < as_positions else 0
+
+
+@kept
+def leaves_out_padding(problem: Problem, direction: str) -> bool:
+    """Whether filters in the lanes see columns of taps one by one, in place, without padding.
+
+    Counted for a row of outputs in multiplications of tiles: of those with padding and of packing
+    it, which blocks of filters share, against what as many more tiles cost (fitted to 8,280 layers
+    of 2 x 2 to 112 x 112, of which the choice loses 1 % in the mean; never to choose it, 14 %).
+    """
+    back = direction == "input"
+    if is_pointwise(problem) or not (back or problem.mode == "zeros"):
+        return False
+    reduced, made = problem.channels // problem.groups, problem.filters // problem.groups
+    down = problem.stride[0]
+    rows, packed = problem.a, down
+    if back:
+        reduced, made, rows, packed = made, reduced, problem.a / down, 1 / down
+    blocks, parts = -(-made // 32), -(-reduced * problem.a * problem.b // FILTER_STEPS)
+    all_pairs, seen, more = _columns_met(problem, back)
+    return reduced * (rows * (all_pairs - seen) + 20 * packed / blocks) > OF_A_TILE * more * parts
+
+
+def _columns_met(problem: Problem, back: bool) -> tuple[int, int, int]:
+    """Of a row of the result: pairs of a column and one of taps, those of them that see no padding,
+    and the tiles that columns of taps take one by one, less those that they take together.
+    """
+    right, width, outputs = problem.stride[1], problem.width, problem.y4[3]
+    places = [tap * problem.dilation[1] - problem.left for tap in range(problem.b)]
+    seen = 0
+    for place in places:
+        last = min(-(-(width - place) // right), outputs)
+        seen += max(last - -(-max(-place, 0) // right), 0)
+    lattices = [(outputs, problem.b)]
+    if back:
+        lattices = [
+            (-(-(width - i) // right), sum((i - place) % right == 0 for place in places))
+            for i in range(min(right, width))
+        ]
+    pairs = sum(size * taps for size, taps in lattices)
+    return pairs, seen, sum(max(taps - 1, 0) * -(-size // TALLEST) for size, taps in lattices)
 
 
 def _rows_seen(problem: Problem, back: bool) -> float:

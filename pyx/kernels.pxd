@@ -55,8 +55,9 @@ cdef struct Kernels:
     Kernel round_to_half  # Y of float16 from X
 
 cdef enum:
-    # In the lanes: positions, planes, filters, columns (of certain filters, and of any).
-    POSITIONS, PLANES, FILTERS, COLUMNS, ANY_COLUMNS
+    # In the lanes: positions, planes, filters (also without any padding), columns (of certain
+    # filters, and of any).
+    POSITIONS, PLANES, FILTERS, UNPADDED_FILTERS, COLUMNS, ANY_COLUMNS
 
 cdef struct Axis:
     # Rows or columns: of X, of W, of Y; output i sees tap p at i * stride - before + p * dilation

@@ -10,8 +10,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    ANY_COLUMNS, COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC, WRAP, ZEROS, Axis, Layer,
-    LayerKernels
+    ANY_COLUMNS, COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC,
+    UNPADDED_FILTERS, WRAP, ZEROS, Axis, Layer, LayerKernels
 )
 
 

@@ -37,7 +37,10 @@ cdef struct Job:
     Py_ssize_t row_walks, column_walks, bands, strips
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts
     Py_ssize_t panel_elements, vectors, sum_elements  # of one thread
-    Py_ssize_t at_once  # images whose filters are transposed once (layer_filters.pxi)
+    # Of layer_filters.pxi: vectors of a block, images for which it is transposed once, and whether
+    # padding is left out.
+    Py_ssize_t wide, at_once
+    bint unpadded
 
 
 cdef struct Block:

@@ -171,7 +171,8 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
         c.make = item_of_lanes
         c.bytes = c.lanes.bytes
         c.items = job.images * c.lanes.blocks * job.bands
-    elif p.lanes_of == FILTERS:
+    elif p.lanes_of == FILTERS or p.lanes_of == UNPADDED_FILTERS:
+        job.unpadded = p.lanes_of == UNPADDED_FILTERS
         measure_filters(job, p, &c.items, &c.bytes)
         c.make = item_of_filters
     else:

@@ -1,16 +1,22 @@
 # Many filters: Y and the gradient of X with channels of the result in the lanes
 #
 # The formula and the lattices are those of layer_correlate.pxi, whose tiles serve here with their
-# sides exchanged: the vectors are NV x LANES channels of the result, from blocks of W transposed to
-# [channel, tap][m], and what is broadcast are some outputs of a row of a lattice, from the source
-# or, where there is padding, from a panel; a stride makes no difference to that. So no lane is lost
-# to the ends of rows, nor to planes smaller than a vector; and taps that only see zeros of the
-# padding, for all outputs of a tile, are left out.
+# sides exchanged: the vectors are WIDTH x LANES channels of the result, from blocks of W transposed
+# to [channel, tap][m], and what is broadcast are some outputs of a row of a lattice, from the
+# source or, where there is padding, from a panel; a stride makes no difference to that. So no lane
+# is lost to the ends of rows, nor to planes smaller than a vector; and taps that only see zeros of
+# the padding, for all outputs of a tile, are left out. Two vectors meet so many outputs that W need
+# not come from L2 as fast as it can.
+#
+# Or there is no panel, and no padding: each column of taps meets those outputs of a row that see
+# something through it, in place.
 #
 # An item of work is some rows of all lattices of a few images of one group, and some of the blocks
 # of m. They share the panels and use each transposed block for all lattices and images.
 
 cdef enum:
+    WIDTH = 2  # vectors of a block, but where so few outputs lie side by side that they leave
+    FEW_OUTPUTS = 4  # registers empty
     IMAGES = 8
     PANELS = 1 << 19  # bytes of the panels of all images of an item, where they are several
     FEW_PLANES = 16
@@ -95,17 +101,15 @@ cdef inline bint sees(
 
 
 cdef void choose_taps(
-    const Job *job, Filters *f, Py_ssize_t u, Py_ssize_t u_last, Py_ssize_t v, Py_ssize_t v_last,
+    const Job *job, Filters *f, Py_ssize_t u, Py_ssize_t u_last, Py_ssize_t q, Py_ssize_t q_end,
     Py_ssize_t channels
 ) noexcept nogil:
-    """Let a tile step through the taps that some outputs see, for a few channels at a time."""
+    """Let a tile step through some columns of taps, those that some rows of outputs see."""
     cdef const Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t k = 0, k_end = f.rows.taps, q = 0, q_end = f.columns.taps
-    cdef Py_ssize_t i, j, tap, fold, folds, taps, to = 0
+    cdef Py_ssize_t k = 0, k_end = f.rows.taps, i, j, tap, fold, folds, taps, to = 0
     if job.mode == ZEROS:
         taps_inside(f.rows, f.u + u, f.u + u_last, job.height, &k, &k_end)
-        taps_inside(f.columns, v, v_last, job.width, &q, &q_end)
     if f.k == k and f.k_end == k_end and f.q == q and f.q_end == q_end:
         return
     f.k = k
@@ -126,30 +130,69 @@ cdef void choose_taps(
             f.along[to + i] = f.along[i] + fold * f.next
         to += taps
     t.table = to
+    t.steps = channels * taps
     t.w_step = folds * f.channel
     t.x_step = folds * f.next
 
 
+cdef inline void make_outputs(
+    Filters *f, const real *seen, const real *filters, Py_ssize_t count, Py_ssize_t images,
+    Py_ssize_t image_step, real *sums
+) noexcept nogil:
+    """The same `count` outputs of some images, from what the first of them sees."""
+    cdef Tile *t = &f.t
+    cdef Py_ssize_t image
+    cdef int nv = <int> (f.lanes // LANES), k
+    for k in range(nv):
+        t.x[k] = filters + k * LANES
+    t.w = seen
+    for image in range(images):
+        for k in range(nv):
+            t.end[k] = sums + k * LANES
+            t.start[k] = f.b.buffer + k * LANES if t.first else t.end[k]
+        TILE_OF[nv - 1][count - 1](t)
+        t.w += image_step
+        sums += f.height * f.width * f.lanes
+
+
+cdef void make_columns(
+    const Job *job, Filters *f, const real *seen, const real *filters, Py_ssize_t v,
+    Py_ssize_t v_end, Py_ssize_t images, Py_ssize_t image_step, real *sums
+) noexcept nogil:
+    """Outputs v to v_end of a row, each column of taps with those that it does not see padding."""
+    cdef const Walk *columns = f.columns
+    cdef Py_ssize_t q, first, last, origin, tap
+    for q in range(columns.taps):
+        first = max(v, parts_in(-columns.at[q], columns.stride))
+        last = min(v_end, parts_in(job.width - columns.at[q], columns.stride))
+        if first < last:
+            origin = columns.tap[0]  # whose offsets are in the table
+            tap = columns.tap[q]
+            make_outputs(
+                f, seen + first * f.right + f.b.x_offset[tap] - f.b.x_offset[origin],
+                filters + (tap - origin) * f.lanes, last - first, images, image_step,
+                sums + first * f.t.end_row,
+            )
+
+
 cdef void make_lattice(
-    const Job *job, Filters *f, const real *seen, Py_ssize_t images, Py_ssize_t image_step,
-    real *sums, Py_ssize_t channels
+    const Job *job, Filters *f, const real *seen, const real *filters, Py_ssize_t images,
+    Py_ssize_t image_step, real *sums, Py_ssize_t channels
 ) noexcept nogil:
     """The outputs of one lattice of some images, on top of what is there or of the bias."""
     cdef Tile *t = &f.t
     cdef Py_ssize_t rows = min(f.count, f.rows.count - f.u), width = f.columns.count, runs, u, i
-    cdef Py_ssize_t v, v_end, last_u = 0, v_from, v_to, image
-    cdef Py_ssize_t image_sums = f.height * f.width * f.lanes
-    cdef real *end
-    cdef int nv = <int> (f.lanes // LANES), k
+    cdef Py_ssize_t v, v_end, last_u = 0, q = 0, q_end
     cdef bint as_one = (
-        f.b.seen != NULL and f.down == width * f.right and f.rows.step * f.columns.step == 1
+        f.b.seen != NULL and not job.unpadded
+        and f.down == width * f.right and f.rows.step * f.columns.step == 1
     )
     f.k = -1  # no taps yet
     if as_one:
         last_u = rows - 1
         width *= rows
         rows = 1
-    runs = parts_in(width, tallest(nv))
+    runs = parts_in(width, tallest(<int> (f.lanes // LANES)))
     t.end_row = f.columns.step * f.lanes
     t.start_row = 0 if t.first else t.end_row
     sums += (f.rows.first * f.width + f.columns.first) * f.lanes
@@ -157,19 +200,18 @@ cdef void make_lattice(
         for i in range(runs):
             v = i * width // runs
             v_end = (i + 1) * width // runs
-            v_from = 0 if as_one else v
-            v_to = f.columns.count if as_one else v_end
-            choose_taps(job, f, u, u + last_u, v_from, v_to - 1, channels)
-            t.steps = channels * (f.k_end - f.k) * (f.q_end - f.q)
-            t.w = seen + u * f.down + v * f.right
-            end = sums + v * t.end_row
-            for image in range(images):
-                for k in range(nv):
-                    t.end[k] = end + k * LANES
-                    t.start[k] = f.b.buffer + k * LANES if t.first else t.end[k]
-                TILE_OF[nv - 1][v_end - v - 1](t)
-                t.w += image_step
-                end += image_sums
+            q_end = f.columns.taps
+            if job.unpadded:
+                choose_taps(job, f, u, u, 0, min(q_end, <Py_ssize_t> 1), channels)
+                make_columns(job, f, seen, filters, v, v_end, images, image_step, sums)
+                continue
+            if job.mode == ZEROS and not as_one:
+                taps_inside(f.columns, v, v_end - 1, job.width, &q, &q_end)
+            choose_taps(job, f, u, u + last_u, q, q_end, channels)
+            make_outputs(
+                f, seen + v * f.right, filters, v_end - v, images, image_step, sums + v * t.end_row
+            )
+        seen += f.down
         sums += f.rows.step * f.width * f.lanes
 
 
@@ -179,7 +221,7 @@ cdef void make_images(
     """The outputs of some images, [row][column][m], a block of channels r at a time."""
     cdef Block *b = &f.b
     cdef Py_ssize_t parts = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), i, r, channels
-    cdef Py_ssize_t lattices = job.row_walks * job.column_walks, lattice, v
+    cdef Py_ssize_t lattices = job.row_walks * job.column_walks, lattice
     cdef const real *w
     # Filters that one tile reads are read where they lie, if that is as a tile reads them.
     cdef bint in_place = (
@@ -190,6 +232,9 @@ cdef void make_images(
         b.buffer[i] = 0
         if b.bias != NULL and b.m + i < b.m_end:
             b.buffer[i] = b.bias[(b.m + i) * job.bias_step]
+    if job.unpadded:  # no column of taps meets all outputs
+        for i in range(images * f.height * f.width):
+            memcpy(b.sums + i * f.lanes, b.buffer, f.lanes * sizeof(real))
     for i in range(parts):
         r = i * job.r // parts
         channels = (i + 1) * job.r // parts - r
@@ -200,13 +245,11 @@ cdef void make_images(
             f.next = job.w_r
         else:
             transpose_filters(job, f, r, channels)
-        for v in range(f.lanes // LANES):
-            f.t.x[v] = w + v * LANES
-        f.t.first = i == 0
+        f.t.first = i == 0 and not job.unpadded
         for lattice in range(lattices):
             f.rows = &job.rows[lattice // job.column_walks]
             f.columns = &job.columns[lattice % job.column_walks]
-            make_lattice(job, f, seen + r * f.channel, images, image_step, b.sums, channels)
+            make_lattice(job, f, seen + r * f.channel, w, images, image_step, b.sums, channels)
 
 
 cdef void join_walks(
@@ -256,6 +299,8 @@ cdef bint reads_in_place(const Job *job, const Filters *f) noexcept nogil:
     """
     cdef const Block *b = &f.b
     cdef Py_ssize_t bytes = job.r * job.height * job.width * sizeof(real)
+    if job.unpadded:
+        return True
     if f.taps > 1 and job.r > FEW_PLANES and bytes > PANELS:
         return False
     return (
@@ -326,7 +371,7 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     cdef Block *b = &f.b
     cdef const real *seen
     cdef Py_ssize_t part = item % job.parts, group, n, images, step, room = tables_of(job)
-    cdef Py_ssize_t blocks = parts_in(job.m, NV * LANES), block, image, above
+    cdef Py_ssize_t wide = job.wide * LANES, blocks = parts_in(job.m, wide), block, image, above
     item //= job.parts
     f.u = item % job.bands * job.band
     item //= job.bands
@@ -353,14 +398,14 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     f.across = b.w_offset + room
     f.along = f.across + room
     b.buffer = <real *> align(<char *> (f.along + room))
-    b.sums = b.buffer + NV * LANES
+    b.sums = b.buffer + wide
     f.transposed = b.sums + job.at_once * job.vectors * LANES
-    b.panel = f.transposed + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
+    b.panel = f.transposed + wide * min(job.depth, job.r) * job.tap_rows * job.tap_columns
     lay_filters(job, &f)
     seen = show_images(job, &f, n, images, group, &step)
     for block in range(part * blocks // job.parts, (part + 1) * blocks // job.parts):
-        b.m = block * NV * LANES
-        b.m_end = min(b.m + NV * LANES, job.m)
+        b.m = block * wide
+        b.m_end = min(b.m + wide, job.m)
         f.lanes = parts_in(b.m_end - b.m, LANES) * LANES
         make_images(job, &f, seen, images, step)
         for image in range(images):
@@ -385,7 +430,7 @@ cdef Py_ssize_t share_filters(Job *job, Py_ssize_t threads) noexcept nogil:
 
     Parts of the channels pack the panel anew, fewer images and fewer rows transpose W anew.
     """
-    cdef Py_ssize_t items, rows = job.rows[0].count, blocks = parts_in(job.m, NV * LANES)
+    cdef Py_ssize_t items, rows = job.rows[0].count, blocks = parts_in(job.m, job.wide * LANES)
     cdef Py_ssize_t shares = parts_in(job.images, job.at_once)
     cdef bint cut = False
     while True:
@@ -411,14 +456,16 @@ cdef void measure_filters(
     Job *job, const Layer *p, Py_ssize_t *items, Py_ssize_t *bytes
 ) noexcept nogil:
     """The items of a call, and the memory of a thread."""
-    cdef Py_ssize_t at_once, panel, image
+    cdef Py_ssize_t at_once, panel, image, beside
     cdef Walk rows, columns
     cdef Py_ssize_t row_at[ALL_TAPS]
     cdef Py_ssize_t column_at[ALL_TAPS]
     cdef Py_ssize_t tap[ALL_TAPS]
     join_walks(&rows, job.rows, job.row_walks, job.tap_rows, row_at, tap)
     join_walks(&columns, job.columns, job.column_walks, job.tap_columns, column_at, tap)
-    job.vectors = NV * job.band * rows.step * outputs_of(job.columns, job.column_walks)
+    beside = job.columns[0].count * (job.band if p.columns.taps == 1 else 1)
+    job.wide = NV if beside <= FEW_OUTPUTS else WIDTH
+    job.vectors = job.wide * job.band * rows.step * outputs_of(job.columns, job.column_walks)
     panel = (job.band - 1) * job.rows[0].stride + 1
     panel = job.r * span(&rows, 1, job.tap_rows, panel, True) * span(
         &columns, 1, job.tap_columns, columns.count, True
@@ -429,8 +476,8 @@ cdef void measure_filters(
     at_once = max(min(at_once, ROOM // 2 // (p.threads * image)), <Py_ssize_t> 1)
     bytes[0] = aligned(
         4 * tables_of(job) * sizeof(Py_ssize_t) + 64 + sizeof(real) * (
-            LANES * (NV + at_once * job.vectors) + at_once * panel
-            + NV * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
+            LANES * (job.wide + at_once * job.vectors) + at_once * panel
+            + job.wide * LANES * min(job.depth, job.r) * job.tap_rows * job.tap_columns
             + span(&columns, 1, job.tap_columns, columns.count, False) + 4 * LANES
         )
     )

@@ -22,7 +22,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD
+        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD, FAST_SHUFFLES
         MR "PLANE_ROWS"
         NV "PLANE_VECTORS"
         GROUP "PLANE_TAPS"
@@ -36,6 +36,10 @@ cdef extern from "simd.h" nogil:
     vec splat(real)
     vec spread(const real *)
     vec add_product(vec, vec, vec)
+    vec between(vec, vec)
+    vec peek(const real *)
+    vec only(vec, vec)
+    real flag(int)
     float half(uint16_t)
     uint16_t to_half(float)
     vec from_halves(const uint16_t *)

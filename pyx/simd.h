@@ -228,6 +228,20 @@ static inline vec hold(vec t)
 }
 static inline vec load(const real *p) { return hold(peek(p)); }
 static inline vec add_product(vec sum, vec a, vec b) { return hold(sum + a * b); }
+/* A vector from the two that begin one element before it and one behind, where a shuffle costs less than a
+   load. */
+#if defined(__AVX512F__) && CONV2D_ELEMENT < 2
+#if LANE_COUNT == 16
+#define MIDDLE 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 30
+#else
+#define MIDDLE 1, 2, 3, 4, 5, 6, 7, 14
+#endif
+enum { FAST_SHUFFLES = 1 };
+static inline vec between(vec before, vec behind) { return hold(__builtin_shuffle(before, behind, (lanes){MIDDLE})); }
+#else
+enum { FAST_SHUFFLES = 0 };
+static inline vec between(vec before, vec behind) { return (void)behind, before; } /* never used */
+#endif
 /* Between float16 and float32, whose exponents differ by 112: without branches, for loops of vectors. */
 static CYTHON_INLINE uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }
 static CYTHON_INLINE float float_of(uint32_t bits) { float value; memcpy(&value, &bits, 4); return value; }

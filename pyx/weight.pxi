@@ -9,7 +9,8 @@
 # first cache: steps are lower there, and for large filters all of X is read from copies.
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
 # it writes sums of its own, which are added in the order of the bands.
-# Rows and columns whose windows leave X, and those left over, are read from padded copies.
+# Rows and columns whose windows leave X, and those left over, are read from padded copies; for the
+# most common filters, columns with masks instead.
 
 cdef enum:
     FLUSH = 64
@@ -17,6 +18,7 @@ cdef enum:
     CHUNK = 128  # columns of a padded copy
     MOST_PRODUCTS = TAPS * TAPS  # in a tile, more than PRODUCTS if it is square
     WORTH_A_COPY = 30  # taps that an element of a copy meets
+    EDGES = 3  # vectors that masks are for: the first of a row and the last two
 
 
 cdef struct Columns:
@@ -25,23 +27,34 @@ cdef struct Columns:
     const real *x  # from the first filter column on
     Py_ssize_t y_pitch, x_pitch
     Py_ssize_t steps, count  # steps of so many rows of Y; columns, a multiple of LANES
+    const real *masks  # of an edge: for each column of the filter where X is, then where Y is
 
 
 cdef inline void meet_y(
-    vec *acc, const vec *y, const real *row, int r, int pt, int qt, int rs
+    vec *acc, const vec *y, const real *row, int r, int pt, int qt, int rs, const real *masks,
+    bint edge
 ) noexcept nogil:
     """Row r of X with the rs rows of Y, for all taps."""
     cdef int q, t
-    cdef vec x
+    cdef bint shuffled = FAST_SHUFFLES and pt == qt == 3 and not edge
+    cdef vec x[TAPS]
     if r < rs + pt - 1:
         for q in range(qt):
-            x = load(row + q)
+            if edge:
+                x[q] = only(load(row + q), peek(masks + q * LANES))
+            elif shuffled and q == 1:
+                x[2] = load(row + 2)
+                x[1] = between(x[0], x[2])
+            elif not shuffled or q == 0:
+                x[q] = load(row + q)
             for t in range(rs):
                 if 0 <= r - t < pt:
-                    acc[(r - t) * qt + q] = add_product(acc[(r - t) * qt + q], y[t], x)
+                    acc[(r - t) * qt + q] = add_product(acc[(r - t) * qt + q], y[t], x[q])
 
 
-cdef inline void taps(const Columns *c, total *sums, int pt, int qt, int rs) noexcept nogil:
+cdef inline void taps(
+    const Columns *c, total *sums, int pt, int qt, int rs, bint edge
+) noexcept nogil:
     """Add pt x qt taps over a range of columns, rs rows of Y a step, to sums[pt][qt][LANES]."""
     cdef vec acc[MOST_PRODUCTS]
     cdef vec y[RS]
@@ -63,35 +76,37 @@ cdef inline void taps(const Columns *c, total *sums, int pt, int qt, int rs) noe
                 row = at_y + v * LANES
                 for t in range(rs):
                     y[t] = load(row)
+                    if edge:
+                        y[t] = only(y[t], peek(c.masks + qt * LANES))
                     row = after(row, y_pitch)
                 row = at_x + v * LANES
-                meet_y(acc, y, row, 0, pt, qt, rs)
+                meet_y(acc, y, row, 0, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 1, pt, qt, rs)
+                meet_y(acc, y, row, 1, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 2, pt, qt, rs)
+                meet_y(acc, y, row, 2, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 3, pt, qt, rs)
+                meet_y(acc, y, row, 3, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 4, pt, qt, rs)
+                meet_y(acc, y, row, 4, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 5, pt, qt, rs)
+                meet_y(acc, y, row, 5, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 6, pt, qt, rs)
+                meet_y(acc, y, row, 6, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 7, pt, qt, rs)
+                meet_y(acc, y, row, 7, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 8, pt, qt, rs)
+                meet_y(acc, y, row, 8, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 9, pt, qt, rs)
+                meet_y(acc, y, row, 9, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 10, pt, qt, rs)
+                meet_y(acc, y, row, 10, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 11, pt, qt, rs)
+                meet_y(acc, y, row, 11, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 12, pt, qt, rs)
+                meet_y(acc, y, row, 12, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
-                meet_y(acc, y, row, 13, pt, qt, rs)
+                meet_y(acc, y, row, 13, pt, qt, rs, c.masks, edge)
             at_y += rs * y_pitch
             at_x += rs * x_pitch
             step += 1
@@ -106,141 +121,154 @@ ctypedef void (*Taps)(const Columns *, total *) noexcept nogil
 # A function for each size: in one large function gcc 12 spills.
 
 cdef void taps_1x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 1, RS)
+    taps(c, sums, 1, 1, RS, False)
 
 cdef void taps_1x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 2, RS)
+    taps(c, sums, 1, 2, RS, False)
 
 cdef void taps_1x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 3, RS)
+    taps(c, sums, 1, 3, RS, False)
 
 cdef void taps_1x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 4, RS)
+    taps(c, sums, 1, 4, RS, False)
 
 cdef void taps_1x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 1, 5, RS)
+    taps(c, sums, 1, 5, RS, False)
 
 cdef void taps_2x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 1, RS)
+    taps(c, sums, 2, 1, RS, False)
 
 cdef void taps_2x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 2, RS)
+    taps(c, sums, 2, 2, RS, False)
 
 cdef void taps_2x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 3, RS)
+    taps(c, sums, 2, 3, RS, False)
 
 cdef void taps_2x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 4, RS)
+    taps(c, sums, 2, 4, RS, False)
 
 cdef void taps_2x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 2, 5, RS)
+    taps(c, sums, 2, 5, RS, False)
 
 cdef void taps_3x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 1, RS)
+    taps(c, sums, 3, 1, RS, False)
 
 cdef void taps_3x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 2, RS)
+    taps(c, sums, 3, 2, RS, False)
 
 cdef void taps_3x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 3, RS)
+    taps(c, sums, 3, 3, RS, False)
 
 cdef void taps_3x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 4, RS)
+    taps(c, sums, 3, 4, RS, False)
 
 cdef void taps_3x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 5, RS)
+    taps(c, sums, 3, 5, RS, False)
 
 cdef void taps_4x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 1, RS)
+    taps(c, sums, 4, 1, RS, False)
 
 cdef void taps_4x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 2, RS)
+    taps(c, sums, 4, 2, RS, False)
 
 cdef void taps_4x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 3, RS)
+    taps(c, sums, 4, 3, RS, False)
 
 cdef void taps_4x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 4, RS)
+    taps(c, sums, 4, 4, RS, False)
 
 cdef void taps_4x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 5, RS)
+    taps(c, sums, 4, 5, RS, False)
 
 cdef void taps_5x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 1, RS)
+    taps(c, sums, 5, 1, RS, False)
 
 cdef void taps_5x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 2, RS)
+    taps(c, sums, 5, 2, RS, False)
 
 cdef void taps_5x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 3, RS)
+    taps(c, sums, 5, 3, RS, False)
 
 cdef void taps_5x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 4, RS)
+    taps(c, sums, 5, 4, RS, False)
 
 cdef void taps_5x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 5, RS // 2)
+    taps(c, sums, 5, 5, RS // 2, False)
 
 cdef void taps_6x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 6, 1, RS)
+    taps(c, sums, 6, 1, RS, False)
 
 cdef void taps_6x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 6, 2, RS)
+    taps(c, sums, 6, 2, RS, False)
 
 cdef void taps_6x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 6, 3, RS)
+    taps(c, sums, 6, 3, RS, False)
 
 cdef void taps_7x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 7, 1, RS)
+    taps(c, sums, 7, 1, RS, False)
 
 cdef void taps_7x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 7, 2, RS)
+    taps(c, sums, 7, 2, RS, False)
 
 cdef void taps_7x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 7, 3, RS)
+    taps(c, sums, 7, 3, RS, False)
 
 cdef void low_taps_3x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 1, 3)
+    taps(c, sums, 3, 1, 3, False)
 
 cdef void low_taps_3x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 2, 3)
+    taps(c, sums, 3, 2, 3, False)
 
 cdef void low_taps_3x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 3, 3)
+    taps(c, sums, 3, 3, 3, False)
 
 cdef void low_taps_3x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 4, 3)
+    taps(c, sums, 3, 4, 3, False)
 
 cdef void low_taps_3x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 5, 3)
+    taps(c, sums, 3, 5, 3, False)
 
 cdef void low_taps_4x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 1, 3)
+    taps(c, sums, 4, 1, 3, False)
 
 cdef void low_taps_4x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 2, 3)
+    taps(c, sums, 4, 2, 3, False)
 
 cdef void low_taps_4x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 3, 3)
+    taps(c, sums, 4, 3, 3, False)
 
 cdef void low_taps_4x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 4, 3)
+    taps(c, sums, 4, 4, 3, False)
 
 cdef void low_taps_4x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 5, 3)
+    taps(c, sums, 4, 5, 3, False)
 
 cdef void low_taps_5x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 1, 2)
+    taps(c, sums, 5, 1, 2, False)
 
 cdef void low_taps_5x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 2, 2)
+    taps(c, sums, 5, 2, 2, False)
 
 cdef void low_taps_5x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 3, 2)
+    taps(c, sums, 5, 3, 2, False)
 
 cdef void low_taps_5x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 4, 2)
+    taps(c, sums, 5, 4, 2, False)
+
 cdef void low_taps_5x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 5, 2)
+    taps(c, sums, 5, 5, 2, False)
+
+cdef void edge_3x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 3, RS, True)
+
+cdef void edge_5x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 5, RS // 2, True)
+
+cdef void low_edge_3x3(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 3, 3, 3, True)
+
+cdef void low_edge_5x5(const Columns *c, total *sums) noexcept nogil:
+    taps(c, sums, 5, 5, 2, True)
 
 
 # By the taps, less 1; then the same with fewer rows of Y a step.
@@ -257,6 +285,14 @@ TAPS_OF[1][1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
 TAPS_OF[1][2][:] = [low_taps_3x1, low_taps_3x2, low_taps_3x3, low_taps_3x4, low_taps_3x5]
 TAPS_OF[1][3][:] = [low_taps_4x1, low_taps_4x2, low_taps_4x3, low_taps_4x4, low_taps_4x5]
 TAPS_OF[1][4][:] = [low_taps_5x1, low_taps_5x2, low_taps_5x3, low_taps_5x4, low_taps_5x5]
+
+# The same of columns at an edge, by the side of a square filter.
+cdef Taps EDGE_OF[2][TAPS + 1]
+EDGE_OF[0][3] = edge_3x3
+EDGE_OF[1][3] = low_edge_3x3
+if TAPS == 5:
+    EDGE_OF[0][5] = edge_5x5
+    EDGE_OF[1][5] = low_edge_5x5
 
 
 cdef enum:
@@ -310,6 +346,7 @@ cdef struct WeightMemory:
     real *y_copy
     real *x_copy
     bint low, copied
+    real *masks  # [edge][TAPS + 1][LANES], or NULL
     total *sums  # [part of the columns][MOST_PRODUCTS][LANES]
 
 
@@ -324,6 +361,60 @@ cdef void weight_columns(
         end = (part + 1) * p.b // parts
         c.x = x + q
         TAPS_OF[memory.low][pt - 1][end - q - 1](c, memory.sums + part * MOST_PRODUCTS * LANES)
+
+
+cdef inline Py_ssize_t first_of(const Plane *p) noexcept nogil:
+    """The first column of Y that meets X at all."""
+    return max(p.left - p.b + 1, 0) if p.mode == ZEROS else 0
+
+
+cdef inline Py_ssize_t last_of(const Plane *p) noexcept nogil:
+    """Where those columns end."""
+    return max(min(p.n + p.left, p.ow), first_of(p)) if p.mode == ZEROS else p.ow
+
+
+cdef inline void find_middle(const Plane *p, Py_ssize_t *left, Py_ssize_t *right) noexcept nogil:
+    """Where whole vectors of columns of Y that see nothing but X begin, and where they end."""
+    cdef Py_ssize_t first = first_of(p)
+    left[0] = first + vectors_in(max(p.left - first, 0)) * LANES
+    right[0] = left[0] + (min(p.n + p.left - p.b + 1, last_of(p)) - left[0]) // LANES * LANES
+
+
+cdef inline bint has_edges(const Plane *p) noexcept nogil:
+    """Whether columns at the edges are read in place, with masks.
+
+    What is read beyond them belongs to rows before and behind, and the filter is made at once.
+    """
+    return (
+        p.a == p.b and p.b <= TAPS and EDGE_OF[0][p.b] != NULL and p.mode == ZEROS
+        and p.x_pitch >= p.n and p.y_pitch >= p.ow and p.left < p.b and p.ow <= p.n + p.left
+        and p.n >= 6 * LANES
+    )
+
+
+cdef void lay_edges(const Plane *p, real *masks) noexcept nogil:
+    """Masks of the first vector of a row, and of the last two."""
+    cdef Py_ssize_t edge, q, k, j, left, right
+    find_middle(p, &left, &right)
+    for edge in range(EDGES):
+        for q in range(p.b + 1):
+            for k in range(LANES):
+                j = k + (right + (edge - 1) * LANES if edge > 0 else 0)
+                masks[(edge * (TAPS + 1) + q) * LANES + k] = flag(
+                    j < p.ow if q == p.b else 0 <= j - p.left + q < p.n
+                )
+
+
+cdef void weight_at_edge(
+    const Plane *p, const WeightMemory *memory, const Columns *middle, Py_ssize_t begin, int edge
+) noexcept nogil:
+    """A vector of columns of Y at an edge, `begin` columns from those of the middle."""
+    cdef Columns c = middle[0]
+    c.y += begin
+    c.x += begin
+    c.count = LANES
+    c.masks = memory.masks + edge * (TAPS + 1) * LANES
+    EDGE_OF[memory.low][p.b](&c, memory.sums)
 
 
 cdef void weight_in_place(
@@ -408,16 +499,18 @@ cdef Py_ssize_t weight_rows(
 ) noexcept nogil:
     """Add what some rows of Y, from i on, give to the pt rows of dW from k on; returns how many."""
     cdef int rs = rows_of_y(p, pt, memory.low)
-    cdef Py_ssize_t first = 0, last = p.ow, left, right, rows = min(end - i, <Py_ssize_t> ROWS)
+    cdef Py_ssize_t first = first_of(p), last = last_of(p), left, right
+    cdef Py_ssize_t rows = min(end - i, <Py_ssize_t> ROWS)
     cdef Py_ssize_t low = p.top - k, high = p.m + p.top - k - pt + 1  # rows that see X alone
-    cdef bint copied = memory.copied or p.ow <= CHUNK
+    cdef bint edges = memory.masks != NULL, copied = memory.copied or p.ow <= CHUNK and not edges
+    cdef int edge
     cdef Columns c
-    if p.mode == ZEROS:  # columns that meet X at all
-        first = max(p.left - p.b + 1, 0)
-        last = max(min(p.n + p.left, p.ow), first)
-    left = first + vectors_in(max(p.left - first, 0)) * LANES  # from here to right in place
-    right = left + (min(p.n + p.left - p.b + 1, last) - left) // LANES * LANES
-    if right > left and not copied:
+    find_middle(p, &left, &right)
+    if edges:  # there are rows before and behind
+        low += 1
+        high = min(high, p.oh) - 1
+    copied = copied or right < left + (0 if edges else LANES)
+    if not copied:
         if i < low:
             rows = min(rows, parts_in(low - i, rs) * rs)
             copied = True
@@ -427,19 +520,26 @@ cdef Py_ssize_t weight_rows(
             rows = min(rows, (min(high, end) - i) // rs * rs)
         else:
             copied = True
-    if right <= left or copied:
+    if copied:
         weight_from_copies(p, memory, i, rows, k, pt, first, last)
         return rows
-    weight_from_copies(p, memory, i, rows, k, pt, first, left)
     c.y = <const real *> p.y + i * p.y_pitch + left
     c.x = <const real *> p.x + (i - p.top + k) * p.x_pitch + left - p.left
+    c.y_pitch = p.y_pitch
+    c.x_pitch = p.x_pitch
+    c.steps = rows // rs
+    if edges:
+        if left > first:
+            weight_at_edge(p, memory, &c, first - left, 0)
+        for edge in range(parts_in(last - right, LANES)):
+            weight_at_edge(p, memory, &c, right + edge * LANES - left, 1 + edge)
+        weight_in_place(p, memory, &c, pt, right - left)
+        return rows
+    weight_from_copies(p, memory, i, rows, k, pt, first, left)
     if rows < rs:
         left += weight_of_one_row(p, memory, &c, right - left)
         right = left
     else:
-        c.y_pitch = p.y_pitch
-        c.x_pitch = p.x_pitch
-        c.steps = rows // rs
         weight_in_place(p, memory, &c, pt, right - left)
     weight_from_copies(p, memory, i, rows, k, pt, right, last)
     return rows
@@ -481,6 +581,11 @@ cdef void weight_share(
     memory.sums = <total *> (memory.copies + rows)
     memory.y_copy = <real *> (memory.sums + column_parts(p) * MOST_PRODUCTS * LANES)
     memory.x_copy = memory.y_copy + rows * pitch_of(CHUNK)
+    memory.masks = <real *> (memory.x_copy + rows * pitch_of(CHUNK + MAX_FILTER))
+    if has_edges(p):
+        lay_edges(p, memory.masks)
+    else:
+        memory.masks = NULL
     memory.copied = is_copied(p)
     memory.low = is_low(p)
     for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
@@ -504,7 +609,7 @@ cdef size_t weight_bytes(const Plane *p) noexcept nogil:
             + (pitch_of(CHUNK) + pitch_of(CHUNK + MAX_FILTER)) * sizeof(real)
         )
         + column_parts(p) * MOST_PRODUCTS * LANES * sizeof(total)
-        + LANES * sizeof(real)
+        + (EDGES * (TAPS + 1) + 1) * LANES * sizeof(real)
     )
 
 

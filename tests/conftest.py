@@ -45,6 +45,8 @@ BLOCKS = {
     "all kernels of planes": {"SMALL_PLANE": 0, "SMALL_FLOPS": 0, "CHUNK": 50},
     "no kernels of planes": {"SMALL_PLANE": 10**9, "WIDEST": 0, "COLUMNS_WIDTH": 0},
     "no walks down columns": {"COLUMNS_WIDTH": 0},
+    "filters in the lanes": {"OF_A_PLANE": 10**9, "OF_A_TILE": 10**9},
+    "filters in the lanes without padding": {"OF_A_PLANE": 10**9, "OF_A_TILE": -1},
     "few rows at a time": {"COLUMN_ROWS": 3, "OUTPUTS_OF_FILTERS": 20},
 }
 

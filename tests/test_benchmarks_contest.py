@@ -1,6 +1,7 @@
 """The contest catches wrong results, survives crashes and goes on where it was interrupted."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -132,6 +133,15 @@ def test_exception_of_a_peer_is_its_note(play):
 def test_peer_that_cannot_has_no_row(play):
     _, others = only(play("conv2d", "cannot"))
     assert not others
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_folder_is_no_result(command, tmp_path):
+    """It is found out before the contest, not after."""
+    line = [sys.executable, "-m", "benchmarks", command, "--out", str(tmp_path)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"{tmp_path} is a folder, not a file" in done.stderr
 
 
 def test_absent_peer_is_named(play, monkeypatch, capsys):
