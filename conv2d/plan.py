@@ -162,7 +162,7 @@ def plan_same(
 
 
 # In the order of the enum in pyx/kernels.pxd.
-POSITIONS, PLANES, FILTERS, UNPADDED_FILTERS, COLUMNS, ANY_COLUMNS = range(6)
+POSITIONS, PLANES, FILTERS, UNPADDED_FILTERS, COLUMNS, ANY_COLUMNS, CHANNELS = range(7)
 
 
 class LayerPlan(NamedTuple):
@@ -196,6 +196,7 @@ OF_A_TILE = 100
 OF_A_PLANE = 1000
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 FEW = 8  # channels that fill no vector
+MANY_CHANNELS = 256  # of filters that see one pixel, for sums along rows of W
 COLUMN_ROWS = 64
 WALKED = 250_000  # elements of a plane up to which that is faster than rows of tiles
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
@@ -499,6 +500,8 @@ def plan_of_pixels(problem: Problem, direction: str, threads: int) -> LayerPlan:
     """
     reduced = problem.filters if direction == "input" else problem.channels
     threads = 1 if _is_small(problem) else min(threads, 16)
+    if direction == "forward" and reduced >= MANY_CHANNELS:
+        return LayerPlan(CHANNELS, problem.height, 1, reduced, 1, 1, 1, 1, threads)
     most = min(PANEL_OF_FILTERS // reduced, OUTPUTS_OF_FILTERS)
     band = _share(problem.height, max(most, 1))
     return LayerPlan(FILTERS, band, 1, _share(reduced, FILTER_STEPS), 1, 1, 1, 1, threads)
@@ -571,7 +574,7 @@ def leaves_out_padding(problem: Problem, direction: str) -> bool:
         return False
     reduced, made = problem.channels // problem.groups, problem.filters // problem.groups
     down = problem.stride[0]
-    rows, packed = problem.a, down
+    rows, packed = float(problem.a), float(down)
     if back:
         reduced, made, rows, packed = made, reduced, problem.a / down, 1 / down
     blocks, parts = -(-made // 32), -(-reduced * problem.a * problem.b // FILTER_STEPS)

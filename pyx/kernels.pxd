@@ -56,8 +56,8 @@ cdef struct Kernels:
 
 cdef enum:
     # In the lanes: positions, planes, filters (also without any padding), columns (of certain
-    # filters, and of any).
-    POSITIONS, PLANES, FILTERS, UNPADDED_FILTERS, COLUMNS, ANY_COLUMNS
+    # filters, and of any), what is summed up.
+    POSITIONS, PLANES, FILTERS, UNPADDED_FILTERS, COLUMNS, ANY_COLUMNS, CHANNELS
 
 cdef struct Axis:
     # Rows or columns: of X, of W, of Y; output i sees tap p at i * stride - before + p * dilation

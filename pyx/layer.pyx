@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kernels cimport (
-    ANY_COLUMNS, COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC,
+    ANY_COLUMNS, CHANNELS, COLUMNS, EDGE, FILTERS, PLANES, POSITIONS, SYMMETRIC,
     UNPADDED_FILTERS, WRAP, ZEROS, Axis, Layer, LayerKernels
 )
 
@@ -64,6 +64,7 @@ include "layer_large_strips.pxi"
 include "layer_any_strips.pxi"
 include "layer_columns.pxi"
 include "layer_columns_weight.pxi"
+include "layer_dots.pxi"
 include "layer_drivers.pxi"
 
 

@@ -101,6 +101,10 @@ cdef void item_of_filters(const Call *c, Py_ssize_t item, char *memory) noexcept
     filters_item(&c.job, item, memory)
 
 
+cdef void item_of_dots(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    dots_item(&c.job, item, memory)
+
+
 cdef void item_of_lanes(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
     make_pixels(&c.lanes, item, memory)
 
@@ -166,7 +170,10 @@ cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
     job.tap_rows = min(p.tap_rows, p.rows.taps)
     job.tap_columns = min(p.tap_columns, p.columns.taps)
     job.parts = p.parts
-    if p.lanes_of == PLANES:
+    if p.lanes_of == CHANNELS:
+        measure_dots(job, &c.items, &c.bytes)
+        c.make = item_of_dots
+    elif p.lanes_of == PLANES:
         lay_lanes(&c.lanes, job, p)
         c.make = item_of_lanes
         c.bytes = c.lanes.bytes

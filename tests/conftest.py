@@ -41,6 +41,7 @@ def small_in_parallel(monkeypatch):
 BLOCKS = {
     "small panels": {"PANEL": 3000, "STRIP": 20},
     "some channels and taps at a time": {"DEPTH": 5, "TAPS": 2, "FILTER_STEPS": 7},
+    "sums along rows of W": {"MANY_CHANNELS": 1},
     "bands of lanes": {"PICTURE": 40, "ITEMS": 40},
     "all kernels of planes": {"SMALL_PLANE": 0, "SMALL_FLOPS": 0, "CHUNK": 50},
     "no kernels of planes": {"SMALL_PLANE": 10**9, "WIDEST": 0, "COLUMNS_WIDTH": 0},

@@ -151,6 +151,30 @@ def test_low_tiles_of_dw(element, level):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
+def test_edges_of_dw(element, level):
+    """The tiles of square filters with masks, of which gcc 12 keeps some on the stack."""
+    for side, low in ((3, 3), (5, 2)):
+        if side > len(TAPS[level]):
+            continue
+        rows = 8 if level == "v4" and side == 3 else 4
+        for name, count in ((f"edge_{side}x{side}", rows), (f"low_edge_{side}x{side}", low)):
+            total, loops = hot_loops(name, element, level)
+            assert [products for products, _ in loops] == [total] == [count * side * side]
+            assert loops[0][1] <= (count + side - 1) * side + count
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
+@pytest.mark.parametrize("images", [1, 4])
+def test_dots(images, element, level):
+    """A product for each sum of a tile; what is left over at the end may be in a loop."""
+    vectors = min(images, VECTORS[level])
+    _, loops = hot_loops(f"dots_6x{images}", element, level, "layer")
+    assert (6 * vectors, 0) in loops
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
 @pytest.mark.parametrize("name", ["tile", "products"])
 def test_tiles_of_layers(name, element, level):
     """Of every size that the level uses: a product for each accumulator, nothing on the stack.

@@ -22,6 +22,7 @@ LAYERS = {
     "dilation": Problem((3, 8, 20, 21), (7, 8, 3, 3), dilation=3),
     "whole images": Problem((17, 40, 3, 4), (70, 40, 3, 4), padding=0),
     "images of one pixel": Problem((17, 600, 1, 1), (40, 600, 1, 1)),
+    "images of one pixel, many": Problem((37, 1300, 1, 1), (55, 1300, 1, 1)),
     "large": Problem((3, 16, 60, 70), (16, 16, 3, 3)),
 }
 
