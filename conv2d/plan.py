@@ -196,6 +196,7 @@ OF_A_TILE = 100
 OF_A_PLANE = 1000
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 FEW = 8  # channels that fill no vector
+TRANSPOSED = 2**14  # elements of Y that are transposed at a time for dW
 MANY_CHANNELS = 256  # of filters that see one pixel, for sums along rows of W
 COLUMN_ROWS = 64
 WALKED = 250_000  # elements of a plane up to which that is faster than rows of tiles
@@ -671,10 +672,11 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     if channels == 1 and filters <= 2 and _suits_lanes(problem, "weight", columns):
         bands = -(-ITEMS // -(-filters * groups // 16))
         return _plan_lanes(problem, rows, columns, bands, threads)
-    strip = _share(columns, 128)
-    band = _share(rows, -(-128 // strip))
     parts = -(-filters // 128)
     lanes = _share(filters, 128)
+    at_once = max(TRANSPOSED // (-(-lanes // 16) * 16), 128)
+    strip = _share(columns, at_once)
+    band = _share(rows, -(-at_once // strip))
     width = strip * problem.stride[1] + taps[1] * problem.dilation[1]
     height = band * problem.stride[0] + taps[0] * problem.dilation[0]
     seen = 1 if problem.one_tap else width * height

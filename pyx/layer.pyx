@@ -20,7 +20,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, MR, NV, FAST_PRODUCTS
+        LANES, MR, NV, FLOATS, FAST_PRODUCTS
     vec load(const real *)
     real *NOWHERE
     real *follow(const real *, Py_ssize_t, const real *, Py_ssize_t)

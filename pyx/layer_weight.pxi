@@ -162,6 +162,32 @@ cdef void show_x(
     b.v_step = right
 
 
+cdef void add_rows_of_taps(const WeightBlock *b, Products *t, Py_ssize_t lane) noexcept nogil:
+    """All tiles of one vector of filters, whose taps are taken row by row, or else as a column."""
+    cdef Py_ssize_t length = b.q_end - b.q, rows_of = b.k_end - b.k, row = b.x_row
+    cdef Py_ssize_t parts, part, tiles, rows, k, e, q
+    cdef int mr, mq, i
+    t.tap = b.x_col
+    if length == 1:
+        length = rows_of
+        rows_of = 1
+        t.tap = row
+    t.row_sums = length
+    rows = (b.c_end - b.c) * rows_of
+    parts = parts_in(length, 3)
+    for part in range(parts):
+        q = part * length // parts
+        mq = <int> ((part + 1) * length // parts - q)
+        tiles = parts_in(rows, 2 * MR // mq)
+        for k in range(tiles):
+            e = k * rows // tiles
+            mr = <int> ((k + 1) * rows // tiles - e)
+            t.sums = b.sums + (e * length + q) * b.pitch + lane
+            for i in range(mr):
+                t.x[i] = b.x + (e + i) // rows_of * b.x_c + (e + i) % rows_of * row + q * t.tap
+            ROW_PRODUCTS_OF[mq - 2][mr - 1](t)
+
+
 cdef void add_products(
     const WeightBlock *b, Py_ssize_t rows, Py_ssize_t columns, bint first
 ) noexcept nogil:
@@ -185,6 +211,9 @@ cdef void add_products(
         t.y = b.transposed + rows * columns * lane
         t.y_step = panel_start(b, i + 1) - lane
         nv = <int> (t.y_step // LANES)
+        if FLOATS and nv == 1 and b.taps > 1:
+            add_rows_of_taps(b, &t, lane)
+            continue
         for k in range(tiles):
             e = k * pairs // tiles
             mr = <int> ((k + 1) * pairs // tiles - e)

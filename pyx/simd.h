@@ -432,7 +432,7 @@ enum { NV = 4, PLANE_ROWS = 6, PLANE_VECTORS = 3, PLANE_TAPS = 9, TAP_ROWS = 7, 
 #else
 enum { NV = 2, PLANE_ROWS = 4, PLANE_VECTORS = 2, PLANE_TAPS = 5, TAP_ROWS = 3, TAPS = 3, PRODUCTS = 9, RS = 4 };
 #endif
-enum { LANES = sizeof(vec) / sizeof(real), MR = 6 };
+enum { LANES = sizeof(vec) / sizeof(real), MR = 6, FLOATS = CONV2D_ELEMENT < 2 };
 /* Whether products are so fast that looking up where each row is would be felt. */
 #if defined(__AVX512F__) && CONV2D_ELEMENT < 2
 enum { FAST_PRODUCTS = 1 };

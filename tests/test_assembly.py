@@ -165,6 +165,15 @@ def test_edges_of_dw(element, level):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
+def test_rows_of_taps(element, level):
+    for rows, taps in (*((i, 2) for i in range(1, 7)), *((i, 3) for i in range(1, 5))):
+        total, loops = hot_loops(f"row_products_{rows}x{taps}", element, level, "layer")
+        assert total % (rows * taps) == 0
+        assert (rows * taps, 0) in loops
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("element", ["f32", "f64"])
 @pytest.mark.parametrize("images", [1, 4])
 def test_dots(images, element, level):
     """A product for each sum of a tile; what is left over at the end may be in a loop."""
