@@ -20,7 +20,7 @@ cdef struct Dots:
     const real *w
     const real *x
     Py_ssize_t w_m, x_n  # from filter to filter, from image to image
-    Py_ssize_t count  # elements
+    Py_ssize_t vectors  # of each
     bint first  # nothing is in the sums yet
     real *sums  # [image][DOT_FILTERS][lane]
 
@@ -33,8 +33,8 @@ cdef inline void dots(const Dots *t, int mr, int nv) noexcept nogil:
     cdef const real *row[MR]
     cdef const real *image[NV]
     cdef real *sums
-    cdef Py_ssize_t k, whole = t.count // LANES
-    cdef int i, v, _once, rest = <int> (t.count % LANES)
+    cdef Py_ssize_t k
+    cdef int i, v, _once
     for _once in range(t.once):
         for i in range(mr):
             row[i] = t.w + i * t.w_m
@@ -42,18 +42,11 @@ cdef inline void dots(const Dots *t, int mr, int nv) noexcept nogil:
                 acc[i * nv + v] = splat(0)
         for v in range(nv):
             image[v] = t.x + v * t.x_n
-        for k in range(whole):
+        for k in range(t.vectors):
             for v in range(nv):
                 x[v] = load(image[v] + k * LANES)
             for i in range(mr):
                 w = load(row[i] + k * LANES)
-                for v in range(nv):
-                    acc[i * nv + v] = acc[i * nv + v] + w * x[v]
-        if rest > 0:
-            for v in range(nv):
-                x[v] = load_some(image[v] + whole * LANES, rest)
-            for i in range(mr):
-                w = load_some(row[i] + whole * LANES, rest)
                 for v in range(nv):
                     acc[i * nv + v] = acc[i * nv + v] + w * x[v]
         for v in range(nv):
@@ -109,44 +102,57 @@ DOTS_OF[0][:] = [dots_1x1, dots_2x1, dots_3x1, dots_4x1, dots_5x1, dots_6x1]
 DOTS_OF[1][:] = [dots_1x4, dots_2x4, dots_3x4, dots_4x4, dots_5x4, dots_6x4]
 
 
+cdef const real *with_unit_rows(
+    const real *rows, Py_ssize_t *pitch, Py_ssize_t element, Py_ssize_t count, Py_ssize_t size,
+    real *copies
+) noexcept nogil:
+    """Rows, or copies of them where their elements lie apart or do not fill a vector."""
+    cdef Py_ssize_t i, k, apart = parts_in(size, LANES) * LANES
+    if element == 1 and size % LANES == 0:
+        return rows
+    memset(copies, 0, count * apart * sizeof(real))
+    for i in range(count):
+        for k in range(size):
+            copies[i * apart + k] = rows[i * pitch[0] + k * element]
+    pitch[0] = apart
+    return copies
+
+
 cdef void dot_stretch(
-    const Job *job, Py_ssize_t filters, Py_ssize_t images, const real *w, const real *x,
-    Py_ssize_t count, bint first, real *memory
+    const Job *job, Py_ssize_t m, Py_ssize_t filters, Py_ssize_t n, Py_ssize_t images, Py_ssize_t r,
+    Py_ssize_t size, real *memory
 ) noexcept nogil:
     """Add a stretch of each filter and image to all sums, which lie at the beginning of memory."""
     cdef Dots t
-    cdef Py_ssize_t tiles = parts_in(filters, MR), tile, m, n, k, i
-    cdef real *packed = memory + DOT_IMAGES * DOT_FILTERS * LANES
-    cdef int mr, wide
+    cdef Py_ssize_t tiles = parts_in(filters, MR), tile, first, left, wide
+    cdef real *copies = memory + DOT_IMAGES * DOT_FILTERS * LANES
+    cdef const real *x
+    cdef int mr
     t.once = 1
-    t.first = first
-    t.count = count
+    t.first = r == 0
+    t.vectors = parts_in(size, LANES)
     t.x_n = job.s_row
-    if job.s_r != 1:
-        t.x_n = STRETCH * LANES
-        for n in range(images):
-            for k in range(count):
-                packed[n * t.x_n + k] = x[n * job.s_row + k * job.s_r]
-        x = packed
-        packed += DOT_IMAGES * t.x_n
+    x = with_unit_rows(
+        job.source + n * job.s_row + r * job.s_r, &t.x_n, job.s_r, images, size, copies
+    )
+    if x == copies:
+        copies += DOT_IMAGES * t.x_n
     for tile in range(tiles):
-        m = tile * filters // tiles
-        mr = <int> ((tile + 1) * filters // tiles - m)
-        t.w = w + m * job.w_m
+        first = tile * filters // tiles
+        mr = <int> ((tile + 1) * filters // tiles - first)
         t.w_m = job.w_m
-        if job.w_r != 1:
-            t.w = packed
-            t.w_m = STRETCH * LANES
-            for i in range(mr):
-                for k in range(count):
-                    packed[i * t.w_m + k] = w[(m + i) * job.w_m + k * job.w_r]
-        n = 0
-        while n < images:
-            wide = NV if images - n >= NV else 1
-            t.x = x + n * t.x_n
-            t.sums = memory + (n * DOT_FILTERS + m) * LANES
-            DOTS_OF[1 if wide > 1 else 0][mr - 1](&t)
-            n += wide
+        t.w = with_unit_rows(
+            job.w + (m + first) * job.w_m + r * job.w_r, &t.w_m, job.w_r, mr, size, copies
+        )
+        t.x = x
+        t.sums = memory + first * LANES
+        left = images
+        while left > 0:
+            wide = NV if left >= NV else 1
+            DOTS_OF[1 if left >= NV else 0][mr - 1](&t)
+            t.x += wide * t.x_n
+            t.sums += wide * DOT_FILTERS * LANES
+            left -= wide
 
 
 cdef void dots_item(const Job *job, Py_ssize_t item, char *scratch) noexcept nogil:
@@ -156,15 +162,15 @@ cdef void dots_item(const Job *job, Py_ssize_t item, char *scratch) noexcept nog
     cdef vec a[LANES]
     cdef Py_ssize_t shares = parts_in(job.height, DOT_IMAGES), n = item % shares * DOT_IMAGES
     cdef Py_ssize_t images = min(job.height - n, <Py_ssize_t> DOT_IMAGES), r = 0, i, k, group, m
-    cdef Py_ssize_t filters, length = STRETCH * LANES
+    cdef Py_ssize_t filters, size
     m = item // shares * DOT_FILTERS
     filters = min(job.m - m, <Py_ssize_t> DOT_FILTERS)
     while r < job.r:
-        dot_stretch(
-            job, filters, images, job.w + m * job.w_m + r * job.w_r,
-            job.source + n * job.s_row + r * job.s_r, min(job.r - r, length), r == 0, memory,
-        )
-        r += length
+        size = min(job.r - r, <Py_ssize_t> STRETCH * LANES)
+        if size > LANES:  # what is left over does not fill a vector
+            size = size // LANES * LANES
+        dot_stretch(job, m, filters, n, images, r, size, memory)
+        r += size
     for i in range(images):
         for group in range(parts_in(filters, LANES)):
             for k in range(LANES):
@@ -185,5 +191,7 @@ cdef void measure_dots(const Job *job, Py_ssize_t *items, Py_ssize_t *bytes) noe
     """The items of a call, and the memory of a thread."""
     items[0] = parts_in(job.m, DOT_FILTERS) * parts_in(job.height, DOT_IMAGES)
     bytes[0] = aligned(sizeof(real) * LANES * (
-        DOT_IMAGES * DOT_FILTERS + STRETCH * ((DOT_IMAGES if job.s_r != 1 else 0) + MR) + LANES
+        DOT_IMAGES * DOT_FILTERS + LANES
+        + (MR if job.w_r == 1 else MR * STRETCH)
+        + (DOT_IMAGES if job.s_r == 1 else DOT_IMAGES * STRETCH)
     ))
