@@ -1,3 +1,4 @@
 OPENMP: int
+L2_CACHE: int
 
 def supported() -> list[str]: ...

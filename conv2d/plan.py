@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from . import _door
+from . import _cpu, _door
 from .problem import Problem
 
 # Smaller problems are worked on in one piece by one thread, the rows bounding the workspace. In a
@@ -47,17 +46,7 @@ FFT_FLOPS = 36
 FFT_ROW = 200
 FFT_LARGE = 0.15
 FLOATS = ("float16", "float32", "float64")
-
-
-def _l2_cache() -> int:
-    """Bytes of L2 of one core, from the system where it tells."""
-    try:
-        return os.sysconf("SC_LEVEL2_CACHE_SIZE") or 1 << 20
-    except (AttributeError, OSError, ValueError):
-        return 1 << 20
-
-
-L2_CACHE = _l2_cache()
+L2_CACHE = _cpu.L2_CACHE or 1 << 20  # bytes of one core
 
 
 class Plan(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which instruction levels this CPU runs; compiled for the oldest, so that all can be asked."""
+"""Which instruction levels this CPU runs, and its caches; compiled for the oldest level."""
 
 cdef extern from *:
     """
@@ -12,6 +12,14 @@ cdef extern from *:
     #else
     static int runs(int level) { return 0 * level; }
     #endif
+    #if defined(__unix__)
+    #include <unistd.h>
+    #endif
+    #ifdef _SC_LEVEL2_CACHE_SIZE
+    static long l2_cache(void) { return sysconf(_SC_LEVEL2_CACHE_SIZE); }
+    #else
+    static long l2_cache(void) { return 0; }
+    #endif
     #ifdef _OPENMP
     static const int openmp = _OPENMP;
     #else
@@ -19,6 +27,7 @@ cdef extern from *:
     #endif
     """
     bint runs(int level)
+    long l2_cache()
     const int openmp
 
 
@@ -28,3 +37,4 @@ def supported():
 
 
 OPENMP = openmp
+L2_CACHE = max(l2_cache(), 0)  # bytes of one core; 0 where the system does not tell

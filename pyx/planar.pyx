@@ -40,6 +40,7 @@ cdef extern from "simd.h" nogil:
     vec peek(const real *)
     vec only(vec, vec)
     real flag(int)
+    long first_cache_ways()
     float half(uint16_t)
     uint16_t to_half(float)
     vec from_halves(const uint16_t *)

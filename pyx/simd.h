@@ -9,6 +9,9 @@
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
+#if defined(__unix__)
+#include <unistd.h>
+#endif
 
 #if CONV2D_ELEMENT == 0
 typedef float real;
@@ -422,6 +425,15 @@ static inline real flag(int set)
     return value;
 }
 
+/* How many lines of one set the first cache holds; 0 where the system does not tell. */
+static inline long first_cache_ways(void)
+{
+#ifdef _SC_LEVEL1_DCACHE_ASSOC
+    return sysconf(_SC_LEVEL1_DCACHE_ASSOC);
+#else
+    return 0;
+#endif
+}
 /* Register tiles. Layers: MR rows x NV vectors of accumulators, NV vectors of the source, one tap: 24 + 4 + 1
    of 32 registers, or 12 + 2 + 1 of 16. Y of a plane: PLANE_ROWS x PLANE_VECTORS, as many vectors of X, a
    column of PLANE_TAPS, the bias: 18 + 3 + 9 + 1, or 8 + 2 + 5. dW: up to PRODUCTS taps of accumulators,

@@ -157,7 +157,10 @@ def test_edges_of_dw(element, level):
         if side > len(TAPS[level]):
             continue
         rows = 8 if level == "v4" and side == 3 else 4
-        for name, count in ((f"edge_{side}x{side}", rows), (f"low_edge_{side}x{side}", low)):
+        names = {f"edge_{side}x{side}": rows, f"low_edge_{side}x{side}": low}
+        if side == 3 and level == "v4":  # at others these are the tiles themselves
+            names |= {"four_rows_3x3": 4, "four_rows_edge_3x3": 4}
+        for name, count in names.items():
             total, loops = hot_loops(name, element, level)
             assert [products for products, _ in loops] == [total] == [count * side * side]
             assert loops[0][1] <= (count + side - 1) * side + count
