@@ -304,8 +304,8 @@ if TAPS == 5:
     EDGE_OF[ALL_ROWS][5] = edge_5x5
     EDGE_OF[LOW][5] = low_edge_5x5
 
-# Square filters made at once, with four rows of Y a step: where a set of the first cache has room for
-# all rows that these see, that is low enough.
+# Square filters made at once, with four rows of Y a step: where a set of the first cache has room
+# for all rows that these see, that is low enough.
 cdef bint MANY_WAYS = first_cache_ways() >= 12
 TAPS_OF[FOUR_ROWS][2][2] = four_rows_3x3
 EDGE_OF[FOUR_ROWS][3] = four_rows_edge_3x3
