@@ -22,7 +22,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD, FAST_SHUFFLES
+        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD, FAST_PRODUCTS
         MR "PLANE_ROWS"
         NV "PLANE_VECTORS"
         GROUP "PLANE_TAPS"
@@ -40,7 +40,6 @@ cdef extern from "simd.h" nogil:
     vec peek(const real *)
     vec only(vec, vec)
     real flag(int)
-    long first_cache_ways()
     float half(uint16_t)
     uint16_t to_half(float)
     vec from_halves(const uint16_t *)

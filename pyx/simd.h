@@ -9,9 +9,6 @@
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
-#if defined(__unix__)
-#include <unistd.h>
-#endif
 
 #if CONV2D_ELEMENT == 0
 typedef float real;
@@ -231,18 +228,15 @@ static inline vec hold(vec t)
 }
 static inline vec load(const real *p) { return hold(peek(p)); }
 static inline vec add_product(vec sum, vec a, vec b) { return hold(sum + a * b); }
-/* A vector from the two that begin one element before it and one behind, where a shuffle costs less than a
-   load. */
+/* A vector from the two that begin one element before it and one behind, where loads are what costs. */
 #if defined(__AVX512F__) && CONV2D_ELEMENT < 2
 #if LANE_COUNT == 16
 #define MIDDLE 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 30
 #else
 #define MIDDLE 1, 2, 3, 4, 5, 6, 7, 14
 #endif
-enum { FAST_SHUFFLES = 1 };
 static inline vec between(vec before, vec behind) { return hold(__builtin_shuffle(before, behind, (lanes){MIDDLE})); }
 #else
-enum { FAST_SHUFFLES = 0 };
 static inline vec between(vec before, vec behind) { return (void)behind, before; } /* never used */
 #endif
 /* Between float16 and float32, whose exponents differ by 112: without branches, for loops of vectors. */
@@ -425,15 +419,6 @@ static inline real flag(int set)
     return value;
 }
 
-/* How many lines of one set the first cache holds; 0 where the system does not tell. */
-static inline long first_cache_ways(void)
-{
-#ifdef _SC_LEVEL1_DCACHE_ASSOC
-    return sysconf(_SC_LEVEL1_DCACHE_ASSOC);
-#else
-    return 0;
-#endif
-}
 /* Register tiles. Layers: MR rows x NV vectors of accumulators, NV vectors of the source, one tap: 24 + 4 + 1
    of 32 registers, or 12 + 2 + 1 of 16. Y of a plane: PLANE_ROWS x PLANE_VECTORS, as many vectors of X, a
    column of PLANE_TAPS, the bias: 18 + 3 + 9 + 1, or 8 + 2 + 5. dW: up to PRODUCTS taps of accumulators,
@@ -445,7 +430,8 @@ enum { NV = 4, PLANE_ROWS = 6, PLANE_VECTORS = 3, PLANE_TAPS = 9, TAP_ROWS = 7, 
 enum { NV = 2, PLANE_ROWS = 4, PLANE_VECTORS = 2, PLANE_TAPS = 5, TAP_ROWS = 3, TAPS = 3, PRODUCTS = 9, RS = 4 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6, FLOATS = CONV2D_ELEMENT < 2 };
-/* Whether products are so fast that looking up where each row is would be felt. */
+/* Whether products are so fast that looking up where each row is would be felt, and that vectors are shifted
+   in registers, not loaded. */
 #if defined(__AVX512F__) && CONV2D_ELEMENT < 2
 enum { FAST_PRODUCTS = 1 };
 #else

@@ -6,8 +6,7 @@
 # takes RS rows of Y; each vector of X is loaded once for each filter column and met by all of these
 # rows. After FLUSH vectors, or one step along a longer row, they are added up in `total` (float64
 # for float32). Where rows lie a multiple of a page apart, they meet in the same few lines of the
-# first cache: steps are lower there, as its ways allow, and for large filters all of X is read from
-# copies.
+# first cache: steps are lower there, and for large filters all of X is read from copies.
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
 # it writes sums of its own, which are added in the order of the bands.
 # Rows and columns whose windows leave X, and those left over, are read from padded copies; for the
@@ -37,7 +36,7 @@ cdef inline void meet_y(
 ) noexcept nogil:
     """Row r of X with the rs rows of Y, for all taps."""
     cdef int q, t
-    cdef bint shuffled = FAST_SHUFFLES and pt == qt == 3 and not edge
+    cdef bint shuffled = FAST_PRODUCTS and pt == qt == 3 and not edge
     cdef vec x[TAPS]
     if r < rs + pt - 1:
         for q in range(qt):
@@ -259,9 +258,6 @@ cdef void low_taps_5x4(const Columns *c, total *sums) noexcept nogil:
 cdef void low_taps_5x5(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 5, 5, 2, False)
 
-cdef void four_rows_3x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 3, 4, False)
-
 cdef void edge_3x3(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 3, 3, RS, True)
 
@@ -271,47 +267,32 @@ cdef void edge_5x5(const Columns *c, total *sums) noexcept nogil:
 cdef void low_edge_3x3(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 3, 3, 3, True)
 
-cdef void four_rows_edge_3x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 3, 4, True)
-
 cdef void low_edge_5x5(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 5, 5, 2, True)
 
 
-cdef enum:
-    ALL_ROWS, LOW, FOUR_ROWS
-
-# By rows of Y a step, and by the taps, less 1.
-cdef Taps TAPS_OF[3][7][5]
-TAPS_OF[ALL_ROWS][0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
-TAPS_OF[ALL_ROWS][1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
-TAPS_OF[ALL_ROWS][2][:] = [taps_3x1, taps_3x2, taps_3x3, taps_3x4, taps_3x5]
-TAPS_OF[ALL_ROWS][3][:] = [taps_4x1, taps_4x2, taps_4x3, taps_4x4, taps_4x5]
-TAPS_OF[ALL_ROWS][4][:] = [taps_5x1, taps_5x2, taps_5x3, taps_5x4, taps_5x5]
-TAPS_OF[ALL_ROWS][5][:] = [taps_6x1, taps_6x2, taps_6x3, NULL, NULL]
-TAPS_OF[ALL_ROWS][6][:] = [taps_7x1, taps_7x2, taps_7x3, NULL, NULL]
-TAPS_OF[LOW][0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
-TAPS_OF[LOW][1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
-TAPS_OF[LOW][2][:] = [low_taps_3x1, low_taps_3x2, low_taps_3x3, low_taps_3x4, low_taps_3x5]
-TAPS_OF[LOW][3][:] = [low_taps_4x1, low_taps_4x2, low_taps_4x3, low_taps_4x4, low_taps_4x5]
-TAPS_OF[LOW][4][:] = [low_taps_5x1, low_taps_5x2, low_taps_5x3, low_taps_5x4, low_taps_5x5]
+# By the taps, less 1; then the same with fewer rows of Y a step.
+cdef Taps TAPS_OF[2][7][5]
+TAPS_OF[0][0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
+TAPS_OF[0][1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
+TAPS_OF[0][2][:] = [taps_3x1, taps_3x2, taps_3x3, taps_3x4, taps_3x5]
+TAPS_OF[0][3][:] = [taps_4x1, taps_4x2, taps_4x3, taps_4x4, taps_4x5]
+TAPS_OF[0][4][:] = [taps_5x1, taps_5x2, taps_5x3, taps_5x4, taps_5x5]
+TAPS_OF[0][5][:] = [taps_6x1, taps_6x2, taps_6x3, NULL, NULL]
+TAPS_OF[0][6][:] = [taps_7x1, taps_7x2, taps_7x3, NULL, NULL]
+TAPS_OF[1][0][:] = [taps_1x1, taps_1x2, taps_1x3, taps_1x4, taps_1x5]
+TAPS_OF[1][1][:] = [taps_2x1, taps_2x2, taps_2x3, taps_2x4, taps_2x5]
+TAPS_OF[1][2][:] = [low_taps_3x1, low_taps_3x2, low_taps_3x3, low_taps_3x4, low_taps_3x5]
+TAPS_OF[1][3][:] = [low_taps_4x1, low_taps_4x2, low_taps_4x3, low_taps_4x4, low_taps_4x5]
+TAPS_OF[1][4][:] = [low_taps_5x1, low_taps_5x2, low_taps_5x3, low_taps_5x4, low_taps_5x5]
 
 # The same of columns at an edge, by the side of a square filter.
-cdef Taps EDGE_OF[3][TAPS + 1]
-EDGE_OF[ALL_ROWS][3] = edge_3x3
-EDGE_OF[LOW][3] = low_edge_3x3
+cdef Taps EDGE_OF[2][TAPS + 1]
+EDGE_OF[0][3] = edge_3x3
+EDGE_OF[1][3] = low_edge_3x3
 if TAPS == 5:
-    EDGE_OF[ALL_ROWS][5] = edge_5x5
-    EDGE_OF[LOW][5] = low_edge_5x5
-
-# Square filters made at once, with four rows of Y a step: where a set of the first cache has room
-# for all rows that these see, that is low enough.
-cdef bint MANY_WAYS = first_cache_ways() >= 12
-TAPS_OF[FOUR_ROWS][2][2] = four_rows_3x3
-EDGE_OF[FOUR_ROWS][3] = four_rows_edge_3x3
-if TAPS == 5:
-    TAPS_OF[FOUR_ROWS][4][4] = taps_5x5
-    EDGE_OF[FOUR_ROWS][5] = edge_5x5
+    EDGE_OF[0][5] = edge_5x5
+    EDGE_OF[1][5] = low_edge_5x5
 
 
 cdef enum:
@@ -330,18 +311,14 @@ cdef inline bint is_copied(const Plane *p) noexcept nogil:
     return p.x_kind != AS_IT_IS or rows_collide(p) and products >= WORTH_A_COPY
 
 
-cdef inline int lowness(const Plane *p) noexcept nogil:
-    """Whether to take fewer rows of Y a step: ALL_ROWS, LOW or FOUR_ROWS."""
-    if not rows_collide(p) or is_copied(p):
-        return ALL_ROWS
-    if MANY_WAYS and p.a == p.b and (p.b == 3 or p.b == TAPS == 5):
-        return FOUR_ROWS
-    return LOW
+cdef inline bint is_low(const Plane *p) noexcept nogil:
+    """Whether to take fewer rows of Y a step."""
+    return rows_collide(p) and not is_copied(p)
 
 
 cdef inline Py_ssize_t parts_of_rows(const Plane *p) noexcept nogil:
     """How many parts the rows of the filter are taken in."""
-    return parts_in(p.a, min(TAP_ROWS, <int> LOW_TAP_ROWS) if lowness(p) else TAP_ROWS)
+    return parts_in(p.a, min(TAP_ROWS, <int> LOW_TAP_ROWS) if is_low(p) else TAP_ROWS)
 
 
 cdef inline Py_ssize_t columns_at_once(const Plane *p, int pt) noexcept nogil:
@@ -354,10 +331,8 @@ cdef inline bint is_square(const Plane *p, int pt) noexcept nogil:
     return pt == TAPS == p.b
 
 
-cdef inline int rows_of_y(const Plane *p, int pt, int low) noexcept nogil:
+cdef inline int rows_of_y(const Plane *p, int pt, bint low) noexcept nogil:
     """Rows of Y a step, of the functions above."""
-    if low == FOUR_ROWS:
-        return 4
     if low and pt > 2:
         return 2 if pt > 4 else 3
     return RS // 2 if TAPS == 5 and is_square(p, pt) else RS
@@ -370,9 +345,9 @@ cdef struct WeightMemory:
     const real **copies
     real *y_copy
     real *x_copy
-    int low
-    bint copied
-    real *masks  # [edge][TAPS + 1][LANES], or NULL
+    bint low, copied
+    bint edges
+    real *masks  # [edge][TAPS + 1][LANES], or NULL where edges are read from copies
     total *sums  # [part of the columns][MOST_PRODUCTS][LANES]
 
 
@@ -407,32 +382,42 @@ cdef inline void find_middle(const Plane *p, Py_ssize_t *left, Py_ssize_t *right
 
 
 cdef inline bint has_edges(const Plane *p) noexcept nogil:
-    """Whether columns at the edges are read in place, with masks.
+    """Whether columns at the edges are taken by themselves: those of filters that are made at once.
 
-    What is read beyond them belongs to rows before and behind, and the filter is made at once.
+    The sizes say so, as the order of sums follows from it.
     """
     return (
-        p.a == p.b and p.b <= TAPS and EDGE_OF[ALL_ROWS][p.b] != NULL and p.mode == ZEROS
-        and p.x_pitch >= p.n and p.y_pitch >= p.ow and p.left < p.b and p.ow <= p.n + p.left
-        and p.n >= 6 * LANES
+        p.a == p.b and p.b <= TAPS and EDGE_OF[0][p.b] != NULL and p.mode == ZEROS
+        and p.left < p.b and p.ow <= p.n + p.left and p.n >= 6 * LANES
     )
 
 
+cdef inline bint has_room(const Plane *p) noexcept nogil:
+    """Whether what lies beyond the ends of a row belongs to those before and behind it."""
+    return max(p.x_pitch, -p.x_pitch) >= p.n and max(p.y_pitch, -p.y_pitch) >= p.ow
+
+
+cdef inline Py_ssize_t edge_at(Py_ssize_t edge, Py_ssize_t right) noexcept nogil:
+    """The first column of an edge: of the first vector of a row, or of one of the last two."""
+    return right + (edge - 1) * LANES if edge > 0 else 0
+
+
 cdef void lay_edges(const Plane *p, real *masks) noexcept nogil:
-    """Masks of the first vector of a row, and of the last two."""
+    """Masks of all edges."""
     cdef Py_ssize_t edge, q, k, j, left, right
     find_middle(p, &left, &right)
     for edge in range(EDGES):
         for q in range(p.b + 1):
             for k in range(LANES):
-                j = k + (right + (edge - 1) * LANES if edge > 0 else 0)
+                j = edge_at(edge, right) + k
                 masks[(edge * (TAPS + 1) + q) * LANES + k] = flag(
                     j < p.ow if q == p.b else 0 <= j - p.left + q < p.n
                 )
 
 
 cdef void weight_at_edge(
-    const Plane *p, const WeightMemory *memory, const Columns *middle, Py_ssize_t begin, int edge
+    const Plane *p, const WeightMemory *memory, const Columns *middle, Py_ssize_t begin,
+    Py_ssize_t edge
 ) noexcept nogil:
     """A vector of columns of Y at an edge, `begin` columns from those of the middle."""
     cdef Columns c = middle[0]
@@ -508,6 +493,21 @@ cdef void weight_from_copies(
         begin += CHUNK
 
 
+cdef void weight_of_edges(
+    const Plane *p, const WeightMemory *memory, const Columns *middle, Py_ssize_t i,
+    Py_ssize_t rows, Py_ssize_t k, int pt, Py_ssize_t left, Py_ssize_t right
+) noexcept nogil:
+    """Vectors of columns before `left` and from `right` on; in the same order wherever rows lie."""
+    cdef Py_ssize_t edge, begin, end, last = last_of(p)
+    for edge in range(EDGES):
+        begin = edge_at(edge, right)
+        end = min(begin + LANES, last if edge > 0 else left)
+        if begin < end and memory.masks == NULL:
+            weight_from_copies(p, memory, i, rows, k, pt, begin, end)
+        elif begin < end:
+            weight_at_edge(p, memory, middle, begin - left, edge)
+
+
 cdef Py_ssize_t weight_of_one_row(
     const Plane *p, const WeightMemory *memory, Columns *c, Py_ssize_t columns
 ) noexcept nogil:
@@ -528,8 +528,7 @@ cdef Py_ssize_t weight_rows(
     cdef Py_ssize_t first = first_of(p), last = last_of(p), left, right
     cdef Py_ssize_t rows = min(end - i, <Py_ssize_t> ROWS)
     cdef Py_ssize_t low = p.top - k, high = p.m + p.top - k - pt + 1  # rows that see X alone
-    cdef bint edges = memory.masks != NULL, copied = memory.copied or p.ow <= CHUNK and not edges
-    cdef int edge
+    cdef bint edges = memory.edges, copied = memory.copied or p.ow <= CHUNK and not edges
     cdef Columns c
     find_middle(p, &left, &right)
     if edges:  # there are rows before and behind
@@ -555,10 +554,7 @@ cdef Py_ssize_t weight_rows(
     c.x_pitch = p.x_pitch
     c.steps = rows // rs
     if edges:
-        if left > first:
-            weight_at_edge(p, memory, &c, first - left, 0)
-        for edge in range(parts_in(last - right, LANES)):
-            weight_at_edge(p, memory, &c, right + edge * LANES - left, 1 + edge)
+        weight_of_edges(p, memory, &c, i, rows, k, pt, left, right)
         weight_in_place(p, memory, &c, pt, right - left)
         return rows
     weight_from_copies(p, memory, i, rows, k, pt, first, left)
@@ -607,13 +603,13 @@ cdef void weight_share(
     memory.sums = <total *> (memory.copies + rows)
     memory.y_copy = <real *> (memory.sums + column_parts(p) * MOST_PRODUCTS * LANES)
     memory.x_copy = memory.y_copy + rows * pitch_of(CHUNK)
-    memory.masks = <real *> (memory.x_copy + rows * pitch_of(CHUNK + MAX_FILTER))
-    if has_edges(p):
+    memory.edges = has_edges(p)
+    memory.masks = NULL
+    if memory.edges and has_room(p):
+        memory.masks = <real *> (memory.x_copy + rows * pitch_of(CHUNK + MAX_FILTER))
         lay_edges(p, memory.masks)
-    else:
-        memory.masks = NULL
     memory.copied = is_copied(p)
-    memory.low = lowness(p)
+    memory.low = is_low(p)
     for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
         weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
 

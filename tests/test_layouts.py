@@ -129,3 +129,14 @@ def test_rows_that_are_copied_some_at_a_time(monkeypatch, level, problem, piece)
     conv2d.conv2d(laid.x, laid.w, laid.b, out=outs[0], **problem.settings)
     conv2d.conv2d_input(laid.x.shape, laid.w, laid.dy, out=outs[1], **problem.settings)
     same(outs, expected[:2])
+
+
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("step", [250, -250, 211, -211, 17, 1, -1, 0])
+def test_rows_of_planes_lie_anywhere(level, step, side):
+    """dW of rows that have gaps, go backwards, overlap or are all the same one."""
+    numbers = np.random.default_rng(6).standard_normal((2, 40 * 250))[:, -39 * min(step, 0) :]
+    x, dy = (as_strided(part, (40, 211), (8 * step, 8)) for part in numbers)
+    expected = conv2d.conv2d_weight(x.copy(), (side, side), dy.copy())
+    for pair in (x, dy), (x.copy(), dy), (x, dy.copy()):
+        same_bits((conv2d.conv2d_weight(pair[0], (side, side), pair[1]),), (expected,))
