@@ -578,17 +578,13 @@ def _columns_met(problem: Problem, back: bool) -> tuple[int, int, int]:
     """
     right, width, outputs = problem.stride[1], problem.width, problem.y4[3]
     places = [tap * problem.dilation[1] - problem.left for tap in range(problem.b)]
-    seen = 0
-    for place in places:
-        last = min(-(-(width - place) // right), outputs)
-        seen += max(last - -(-max(-place, 0) // right), 0)
     lattices = [(outputs, problem.b)]
     if back:
         lattices = [
             (-(-(width - i) // right), sum((i - place) % right == 0 for place in places))
             for i in range(min(right, width))
         ]
-    pairs = sum(size * taps for size, taps in lattices)
+    pairs, seen = sum(size * taps for size, taps in lattices), _pairs_seen(problem, 1)
     return pairs, seen, sum(max(taps - 1, 0) * -(-size // TALLEST) for size, taps in lattices)
 
 
@@ -596,12 +592,20 @@ def _rows_seen(problem: Problem, back: bool) -> float:
     """Of all rows of the result and of taps, how many see anything; the rest is padding."""
     if problem.mode != "zeros":
         return 1.0
-    height, stride, outputs, seen = problem.height, problem.stride[0], problem.y4[2], 0
-    for tap in range(problem.a):
-        above = problem.top - tap * problem.dilation[0]
-        first = -(-max(above, 0) // stride)
-        seen += max(min(-(-max(height + above, 0) // stride), outputs) - first, 0)
-    return seen / max((height / stride if back else outputs) * problem.a, 1)
+    outputs = problem.height / problem.stride[0] if back else problem.y4[2]
+    return _pairs_seen(problem, 0) / max(outputs * problem.a, 1)
+
+
+def _pairs_seen(problem: Problem, axis: int) -> int:
+    """Pairs of an output and a tap along an axis that see no padding."""
+    stride, outputs, size = problem.stride[axis], problem.y4[2 + axis], problem.x4[2 + axis]
+    before = (problem.top, problem.left)[axis]
+    seen = 0
+    for tap in range((problem.a, problem.b)[axis]):
+        place = tap * problem.dilation[axis] - before
+        first, last = -(-max(-place, 0) // stride), min(-(-(size - place) // stride), outputs)
+        seen += max(last - first, 0)
+    return seen
 
 
 def _suits_lanes(problem: Problem, direction: str, columns: int) -> bool:

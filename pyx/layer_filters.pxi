@@ -15,8 +15,8 @@
 # of m. They share the panels and use each transposed block for all lattices and images.
 
 cdef enum:
-    WIDTH = 2  # vectors of a block, but where so few outputs lie side by side that they leave
-    FEW_OUTPUTS = 4  # registers empty
+    WIDTH = 2  # vectors of a block; NV where no more than these outputs lie side by side
+    FEW_OUTPUTS = 4
     IMAGES = 8
     PANELS = 1 << 19  # bytes of the panels of all images of an item, where they are several
     FEW_PLANES = 16
