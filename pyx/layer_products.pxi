@@ -9,7 +9,9 @@ cdef struct Products:
     const real *y
     Py_ssize_t y_step
     real *sums
-    Py_ssize_t rows, columns, x_row, x_column, pitch  # of the sums
+    Py_ssize_t rows, columns, x_row, x_column
+    Py_ssize_t y_gap  # from the end of a row of outputs to the next
+    Py_ssize_t pitch  # of the sums
     bint first  # nothing is in the sums yet
     Py_ssize_t tap, row_sums  # of rows of taps: from tap to tap in X, from row to row in the sums
 
@@ -38,6 +40,7 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
                     for j in range(nv):
                         acc[i * NV + j] = acc[i * NV + j] + x * y[j]
                 y_row += y_step
+            y_row += t.y_gap
             for i in range(mr):
                 row[i] += t.x_row
         if not t.first:
@@ -78,6 +81,7 @@ cdef inline void row_products(const Products *t, int mr, int mq) noexcept nogil:
                         acc[i * mq + q] = acc[i * mq + q] + splat(row[i][at + q * tap]) * y
                 y_row += y_step
                 at += step
+            y_row += t.y_gap
             for i in range(mr):
                 row[i] += t.x_row
         for i in range(mr):

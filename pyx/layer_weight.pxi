@@ -2,11 +2,12 @@
 #
 # dW[m, c, tap] = sum over n, u, v of Y[n, m, u, v] * X[n, c, u * s + row(tap), v * s + column(tap)]
 #
-# The lanes are channels m. Of a block of rows of Y, its transpose [u, v][m] and a padded panel of X
-# are laid side by side. A tile is MR pairs (c, tap) x NV vectors of m in registers: a step, one
-# (u, v), takes NV aligned loads and MR elements of the panel, `stride` apart, so strides cost
-# nothing. Each block of rows adds its sums to those in `sums`, [c, tap][m], which are transposed
-# into W at the end.
+# The lanes are channels m, of a block of rows of Y that is transposed to [u, v][m]. A tile is up to
+# MR pairs (c, tap) x NV vectors of m in registers: a step, one (u, v), takes NV aligned loads and
+# MR elements of X, `stride` apart, so strides cost nothing. Where there are channels enough, those
+# of a tile share a tap, and meet through it, in place, what it sees of X; else pairs fill it as
+# they come, and X is a padded panel. Each block of rows adds its sums to those in `sums`,
+# [c, tap][m], which are transposed into W at the end.
 #
 # An item of work is a block of m and of c, a block of taps, and one band of all the rows of all
 # images. Bands, of which there are as many as the sizes say, are added up in their order.
@@ -204,6 +205,7 @@ cdef void add_products(
     if b.u_step == columns * b.v_step:
         t.rows = 1
         t.columns = rows * columns
+    t.y_gap = 0
     t.pitch = b.pitch
     t.first = first
     for i in range(panels_of(b)):
@@ -223,6 +225,72 @@ cdef void add_products(
                 t.x[j] = b.x + (e + j) // b.taps * b.x_c
                 t.x[j] += tap // across * b.x_row + tap % across * b.x_col
             PRODUCTS_OF[nv - 1][mr - 1](&t)
+
+
+cdef void add_channels(
+    const WeightBlock *b, Products *t, const real *seen, Py_ssize_t lane
+) noexcept nogil:
+    """All tiles of some vectors of filters and one tap, through which channels lie alike."""
+    cdef Py_ssize_t c = 0, left, share, x_c = b.p.x_c
+    cdef int vectors = <int> (t.y_step // LANES), mr, mq, i
+    t.tap = x_c
+    t.sums += lane
+    while c < b.c_end - b.c:
+        left = b.c_end - b.c - c
+        share = parts_in(left, parts_in(left, 2 * MR))
+        if FLOATS and vectors == 1 and left >= 8:  # see `row_products`
+            mq = 3 if share % 3 == 0 else 2
+            mr = <int> min(parts_in(share, mq), left // mq)
+            t.row_sums = mq
+            for i in range(mr):
+                t.x[i] = seen + (c + i * mq) * x_c
+            ROW_PRODUCTS_OF[mq - 2][mr - 1](t)
+            mr *= mq
+        else:
+            mr = <int> parts_in(left, parts_in(left, MR))
+            for i in range(mr):
+                t.x[i] = seen + (c + i) * x_c
+            PRODUCTS_OF[vectors - 1][mr - 1](t)
+        t.sums += mr * t.pitch
+        c += mr
+
+
+cdef void add_tap_by_tap(
+    const WeightBlock *b, Py_ssize_t n, Py_ssize_t u, Py_ssize_t rows, Py_ssize_t v,
+    Py_ssize_t columns, bint first
+) noexcept nogil:
+    """All tiles of a block, each tap with those outputs that see X through it, where X lies."""
+    cdef const Layer *p = b.p
+    cdef const real *x = <const real *> p.x + n * p.x_n + (b.group * p.c + b.c) * p.x_c
+    cdef const real *seen
+    cdef Py_ssize_t across = b.q_end - b.q, tap, k, q, i, u_first, v_first, lane
+    cdef Products t
+    t.once = 1
+    t.first = first
+    t.x_row = p.rows.stride * p.x_row
+    t.x_column = p.columns.stride * p.x_col
+    t.pitch = b.pitch * b.taps
+    for tap in range(b.taps):
+        k = b.k + tap // across
+        q = b.q + tap % across
+        u_first = max(first_inside(&p.rows, k), u)
+        v_first = max(first_inside(&p.columns, q), v)
+        t.rows = min(last_inside(&p.rows, k), u + rows) - u_first
+        t.columns = min(last_inside(&p.columns, q), v + columns) - v_first
+        if t.rows <= 0 or t.columns <= 0:
+            if not first:
+                continue
+            t.rows = 0
+        seen = x + (u_first * p.rows.stride + k * p.rows.dilation - p.rows.before) * p.x_row
+        seen += (v_first * p.columns.stride + q * p.columns.dilation - p.columns.before) * p.x_col
+        for i in range(panels_of(b)):
+            lane = panel_start(b, i)
+            t.y_step = panel_start(b, i + 1) - lane
+            t.y_gap = (columns - t.columns) * t.y_step
+            t.y = b.transposed + rows * columns * lane
+            t.y += ((u_first - u) * columns + v_first - v) * t.y_step
+            t.sums = b.sums + tap * b.pitch
+            add_channels(b, &t, seen, lane)
 
 
 cdef bint sums_finite(const WeightBlock *b) noexcept nogil:
@@ -261,24 +329,23 @@ cdef inline real *target(const WeightBlock *b, Py_ssize_t band) noexcept nogil:
 cdef void deliver_sums(const WeightBlock *b, real *w) noexcept nogil:
     """The sums, [c, tap][m], into W."""
     cdef const Layer *p = b.p
-    cdef Py_ssize_t count = b.m_end - b.m, c, tap, across = b.q_end - b.q
+    cdef Py_ssize_t count = b.m_end - b.m, across = b.q_end - b.q, c, tap, run = 1
     cdef Py_ssize_t w_k = p.w_k, w_c = p.w_c, w_row = p.w_row, w_col = p.w_col
     cdef real *to
-    if w_k == 1:
-        for c in range(b.c_end - b.c):
-            for tap in range(b.taps):
-                memcpy(
-                    w + c * w_c + tap // across * w_row + tap % across * w_col,
-                    b.sums + (c * b.taps + tap) * b.lanes, count * sizeof(real),
-                )
-        return
     if w_col == 1 and w_row == across and w_c == b.taps:
         transpose(w, w_k, b.sums, b.lanes, 1, (b.c_end - b.c) * b.taps, count)
         return
+    if w_col == 1 and w_k > 1:
+        run = b.taps if w_row == across else across  # pairs that lie side by side
     for c in range(b.c_end - b.c):
-        for tap in range(b.taps):
+        tap = 0
+        while tap < b.taps:
             to = w + c * w_c + tap // across * w_row + tap % across * w_col
-            transpose(to, w_k, b.sums + (c * b.taps + tap) * b.lanes, 0, 1, 1, count)
+            if w_k == 1:
+                memcpy(to, b.sums + (c * b.taps + tap) * b.lanes, count * sizeof(real))
+            else:
+                transpose(to, w_k, b.sums + (c * b.taps + tap) * b.lanes, b.lanes, 1, run, count)
+            tap += run
 
 
 cdef void weight_item(const Layer *p, Py_ssize_t item, char *memory) noexcept nogil:
@@ -328,8 +395,11 @@ cdef void weight_item(const Layer *p, Py_ssize_t item, char *memory) noexcept no
         u_end = min(u + p.band, p.rows.outputs)
         v_end = min(v + p.strip, p.columns.outputs)
         transpose_y(&b, n, u, u_end - u, v, v_end - v)
-        show_x(&b, n, u, u_end - u, v, v_end - v)
-        add_products(&b, u_end - u, v_end - v, block == first * strips)
+        if p.lanes_of == UNPADDED_FILTERS:
+            add_tap_by_tap(&b, n, u, u_end - u, v, v_end - v, block == first * strips)
+        else:
+            show_x(&b, n, u, u_end - u, v, v_end - v)
+            add_products(&b, u_end - u, v_end - v, block == first * strips)
     if not b.in_place:
         deliver_sums(&b, target(&b, item))
     if not sums_finite(&b):

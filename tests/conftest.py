@@ -48,6 +48,7 @@ BLOCKS = {
     "no walks down columns": {"COLUMNS_WIDTH": 0},
     "filters in the lanes": {"OF_A_PLANE": 10**9, "OF_A_TILE": 10**9},
     "filters in the lanes without padding": {"OF_A_PLANE": 10**9, "OF_A_TILE": -1},
+    "taps of dW one by one": {"FULL_TILE": 0, "CHANNELS_OF_A_TAP": 2**20, "TRANSPOSED": 0},
     "few rows at a time": {"COLUMN_ROWS": 3, "OUTPUTS_OF_FILTERS": 20},
 }
 
