@@ -14,6 +14,7 @@ from .plan import (
     PANEL_OF_FILTERS,
     POSITIONS,
     WORKSPACE,
+    in_rows,
     is_depthwise,
     is_pointwise,
     kept,
@@ -128,8 +129,7 @@ def _call(
         if x.shape[2:] == y.shape[2:] and _is_one_row(x) and _is_one_row(y):
             x, y = (array.reshape(*array.shape[:2], 1, -1) for array in (x, y))
         else:
-            columns = max(y.shape[3], 1)
-            plan = plan._replace(band=max(plan.strip // columns, 1), strip=min(plan.strip, columns))
+            plan = in_rows(plan, problem)
     groups, top, left, mode = where
     return x, w, y, b, (groups, problem.stride, problem.dilation, top, left, mode), plan
 

@@ -445,6 +445,18 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
         threads = 1
     if made == 1 and reduced <= 2 and _suits_lanes(problem, direction, columns):
         return _plan_lanes(problem, rows, columns, 1, threads)
+    if back and problem.one_tap and problem.stride != (1, 1):  # what it sees, without the gaps
+        seen = problem._replace(
+            height=problem.y4[2],
+            width=problem.y4[3],
+            stride=(1, 1),
+            dilation=(1, 1),
+            top=0,
+            bottom=0,
+            left=0,
+            right=0,
+        )
+        return in_rows(make_layer_plan(seen, direction, threads), seen)
     if taps == [problem.a, problem.b]:
         band = _rows_of_filters(problem, rows, columns, made, back)
         if band > 0:
@@ -482,6 +494,15 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     scratch = PANEL + 2**21
     threads = max(min(threads, WORKSPACE // scratch), 1)
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, 1, threads)
+
+
+def in_rows(plan: LayerPlan, problem: Problem) -> LayerPlan:
+    """A plan for planes as one long row, of `is_pointwise`, for planes that have to be rows."""
+    if plan.lanes_of != POSITIONS:
+        return plan
+    columns = max(problem.y4[3], 1)
+    band = max(plan.strip // columns, 1)
+    return plan._replace(band=band, strip=min(plan.strip, columns))
 
 
 @kept

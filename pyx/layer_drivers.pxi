@@ -125,13 +125,62 @@ cdef Py_ssize_t items_of_planes(Py_ssize_t planes, Py_ssize_t elements) noexcept
     return parts_in(planes, max(min(8192 // max(elements, 1), planes), <Py_ssize_t> 1))
 
 
-cdef int begin_correlation(Call *c, const Layer *p, bint back) noexcept nogil:
+cdef void fill_plane(const Layer *p, Py_ssize_t plane) noexcept nogil:
+    """X of one image and channel, as far as no tap sees it: the bias."""
+    cdef Py_ssize_t channels = p.groups * p.c, channel = plane % channels, i, j, vectors = 0
+    cdef real *x = <real *> p.x + plane // channels * p.x_n + channel * p.x_c
+    cdef real bias = 0
+    if p.bias != NULL:
+        bias = (<const real *> p.bias)[channel * p.bias_step]
+    if p.x_col == 1:
+        vectors = p.columns.size // LANES
+    for i in range(p.rows.size):
+        for j in range(vectors):
+            store(x + j * LANES, splat(bias))
+        for j in range(vectors * LANES, p.columns.size):
+            x[j * p.x_col] = bias
+        x += p.x_row
+
+
+cdef void keep_seen(Axis *axis, const void **x, Py_ssize_t *x_step, const void **y,
+                    Py_ssize_t y_step) noexcept nogil:
+    """Of an axis with one tap keep what it sees, and of X what sees it, one beside the other."""
+    cdef Py_ssize_t first = first_inside(axis, 0)
+    x[0] = <const real *> x[0] + (first * axis.stride - axis.before) * x_step[0]
+    y[0] = <const real *> y[0] + first * y_step
+    x_step[0] *= axis.stride
+    axis.outputs = last_inside(axis, 0) - first
+    axis.size = axis.outputs
+    axis.stride = 1
+    axis.before = 0
+
+
+cdef void leave_out_gaps(Layer *p) noexcept nogil:
+    """Where strides leave gaps between what one tap sees of X, fill them; and see them no more."""
+    cdef Py_ssize_t plane
+    if (
+        p.rows.taps * p.columns.taps != 1 or p.rows.stride * p.columns.stride == 1
+        or first_inside(&p.rows, 0) >= last_inside(&p.rows, 0)
+        or first_inside(&p.columns, 0) >= last_inside(&p.columns, 0)
+    ):
+        return
+    for plane in prange(p.n * p.groups * p.c, num_threads=<int> p.threads, schedule="static"):
+        fill_plane(p, plane)
+    keep_seen(&p.rows, &p.x, &p.x_row, &p.y, p.y_row)
+    keep_seen(&p.columns, &p.x, &p.x_col, &p.y, p.y_col)
+
+
+cdef int begin_correlation(Call *c, const Layer *layer, bint back) noexcept nogil:
     """Lay out Y, or the gradient of X."""
     cdef Job *job = &c.job
-    cdef Py_ssize_t lattices = (p.rows.stride + p.columns.stride) if back else 2
+    cdef Layer *p = &c.p
     cdef size_t walks, masks = 0
-    cdef bint down = p.lanes_of == COLUMNS or p.lanes_of == ANY_COLUMNS
-    c.p = p[0]
+    cdef Py_ssize_t lattices
+    cdef bint down = layer.lanes_of == COLUMNS or layer.lanes_of == ANY_COLUMNS
+    c.p = layer[0]
+    if back and not down and p.lanes_of != PLANES:
+        leave_out_gaps(p)
+    lattices = (p.rows.stride + p.columns.stride) if back else 2
     c.back = back
     c.beside = NULL
     describe(job, p, back)

@@ -122,10 +122,21 @@ cdef void exact_plane(const Layer *p, Py_ssize_t n, Py_ssize_t channel, bint bac
             x += p.x_c
 
 
+cdef inline bint sees_padding(const Axis *axis, bint back) noexcept nogil:
+    """Whether some output, or for the gradient some element of X, does through some tap."""
+    cdef Py_ssize_t reach = (axis.taps - 1) * axis.dilation
+    if back:
+        return axis.before < reach or axis.size - 1 + axis.before >= axis.outputs * axis.stride
+    return axis.before > 0 or (axis.outputs - 1) * axis.stride - axis.before + reach >= axis.size
+
+
 cdef void exactly(const Layer *p, bint back) noexcept nogil:
-    """Make planes once more whose filters are not finite, where there is padding to leave out."""
+    """Make planes once more whose filters are not finite, where padding was multiplied."""
     cdef Py_ssize_t channel, n
-    if p.mode != ZEROS and not back:
+    if (
+        (p.mode != ZEROS and not back) or p.lanes_of == UNPADDED_FILTERS
+        or not (sees_padding(&p.rows, back) or sees_padding(&p.columns, back))
+    ):
         return
     for channel in range(p.groups * (p.c if back else p.k)):
         if looks_finite(p, channel, back):
