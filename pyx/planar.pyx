@@ -37,6 +37,7 @@ cdef extern from "simd.h" nogil:
     vec spread(const real *)
     vec add_product(vec, vec, vec)
     vec between(vec, vec)
+    void fetch(const real *)
     vec peek(const real *)
     vec only(vec, vec)
     real flag(int)

@@ -6,7 +6,8 @@
 # takes RS rows of Y; each vector of X is loaded once for each filter column and met by all of these
 # rows. After FLUSH vectors, or one step along a longer row, they are added up in `total` (float64
 # for float32). Where rows lie a multiple of a page apart, they meet in the same few lines of the
-# first cache: steps are lower there, and for large filters all of X is read from copies.
+# first cache: steps are lower there, and fetch what is met next, which hardware does not foresee;
+# for large filters all of X is read from copies.
 # An item of work is a band of rows (fixed by the plan, never by the threads) for a few rows of W;
 # it writes sums of its own, which are added in the order of the bands.
 # Rows and columns whose windows leave X, and those left over, are read from padded copies; for the
@@ -17,7 +18,10 @@ cdef enum:
     ROWS = 64  # rows of Y at a time
     CHUNK = 128  # columns of a padded copy
     MOST_PRODUCTS = TAPS * TAPS  # in a tile, more than PRODUCTS if it is square
-    WORTH_A_COPY = 30  # taps that an element of a copy meets
+    WORTH_A_COPY = 100  # taps that an element of a copy meets
+    LOW = 3  # rows of Y a step where rows lie a multiple of a page apart
+    LOW_TAP_ROWS = 5
+    AHEAD = 256  # columns, what is fetched there before it is met
     EDGES = 3  # vectors that masks are for: the first of a row and the last two
 
 
@@ -50,6 +54,8 @@ cdef inline void meet_y(
             for t in range(rs):
                 if 0 <= r - t < pt:
                     acc[(r - t) * qt + q] = add_product(acc[(r - t) * qt + q], y[t], x[q])
+        if rs == LOW and r >= pt - 1:  # that no step before this one has met
+            fetch(row + AHEAD)
 
 
 cdef inline void taps(
@@ -78,6 +84,8 @@ cdef inline void taps(
                     y[t] = load(row)
                     if edge:
                         y[t] = only(y[t], peek(c.masks + qt * LANES))
+                    if rs == LOW:
+                        fetch(row + AHEAD)
                     row = after(row, y_pitch)
                 row = at_x + v * LANES
                 meet_y(acc, y, row, 0, pt, qt, rs, c.masks, edge)
@@ -214,49 +222,49 @@ cdef void taps_7x3(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 7, 3, RS, False)
 
 cdef void low_taps_3x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 1, 3, False)
+    taps(c, sums, 3, 1, LOW, False)
 
 cdef void low_taps_3x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 2, 3, False)
+    taps(c, sums, 3, 2, LOW, False)
 
 cdef void low_taps_3x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 3, 3, False)
+    taps(c, sums, 3, 3, LOW, False)
 
 cdef void low_taps_3x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 4, 3, False)
+    taps(c, sums, 3, 4, LOW, False)
 
 cdef void low_taps_3x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 5, 3, False)
+    taps(c, sums, 3, 5, LOW, False)
 
 cdef void low_taps_4x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 1, 3, False)
+    taps(c, sums, 4, 1, LOW, False)
 
 cdef void low_taps_4x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 2, 3, False)
+    taps(c, sums, 4, 2, LOW, False)
 
 cdef void low_taps_4x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 3, 3, False)
+    taps(c, sums, 4, 3, LOW, False)
 
 cdef void low_taps_4x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 4, 3, False)
+    taps(c, sums, 4, 4, LOW, False)
 
 cdef void low_taps_4x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 5, 3, False)
+    taps(c, sums, 4, 5, LOW, False)
 
 cdef void low_taps_5x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 1, 2, False)
+    taps(c, sums, 5, 1, LOW, False)
 
 cdef void low_taps_5x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 2, 2, False)
+    taps(c, sums, 5, 2, LOW, False)
 
 cdef void low_taps_5x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 3, 2, False)
+    taps(c, sums, 5, 3, LOW, False)
 
 cdef void low_taps_5x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 4, 2, False)
+    taps(c, sums, 5, 4, LOW, False)
 
 cdef void low_taps_5x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 5, 2, False)
+    taps(c, sums, 5, 5, LOW, False)
 
 cdef void edge_3x3(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 3, 3, RS, True)
@@ -265,10 +273,10 @@ cdef void edge_5x5(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 5, 5, RS // 2, True)
 
 cdef void low_edge_3x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 3, 3, 3, True)
+    taps(c, sums, 3, 3, LOW, True)
 
 cdef void low_edge_5x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 5, 2, True)
+    taps(c, sums, 5, 5, LOW, True)
 
 
 # By the taps, less 1; then the same with fewer rows of Y a step.
@@ -293,10 +301,6 @@ EDGE_OF[1][3] = low_edge_3x3
 if TAPS == 5:
     EDGE_OF[0][5] = edge_5x5
     EDGE_OF[1][5] = low_edge_5x5
-
-
-cdef enum:
-    LOW_TAP_ROWS = 5
 
 
 cdef bint rows_collide(const Plane *p) noexcept nogil:
@@ -334,7 +338,7 @@ cdef inline bint is_square(const Plane *p, int pt) noexcept nogil:
 cdef inline int rows_of_y(const Plane *p, int pt, bint low) noexcept nogil:
     """Rows of Y a step, of the functions above."""
     if low and pt > 2:
-        return 2 if pt > 4 else 3
+        return LOW
     return RS // 2 if TAPS == 5 and is_square(p, pt) else RS
 
 
@@ -668,13 +672,14 @@ cdef void put_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept nogil
 
 cdef int weight(const Plane *plane) noexcept nogil:
     cdef Plane p = plane[0]
-    cdef Py_ssize_t thread, k, band, bands
+    cdef Py_ssize_t thread, k, band, bands, rows
     cdef size_t bytes, sums_bytes
     cdef char *memory
     cdef total *sums
     cdef char *scratch
     cdef total s
-    p.band = parts_in(min(p.band, p.oh), RS) * RS
+    rows = rows_of_y(&p, <int> (p.a // parts_of_rows(&p)), is_low(&p))
+    p.band = parts_in(min(p.band, p.oh), rows) * rows  # whole steps
     p.strip = vectors_in(p.strip) * LANES
     bands = parts_in(p.oh, p.band)
     bytes = weight_bytes(&p)
