@@ -26,7 +26,8 @@ cdef struct Strip:
     Py_ssize_t y_pitch
     Py_ssize_t x_step, y_step  # from a left to a right vector, in `tiles_apart`
     int live  # rows of the tile that are rows of Y
-    bint streams  # whether aligned tiles go past the caches
+    bint far  # whether X and Y leave the caches
+    bint streams  # whether aligned tiles of Y go past them
     real bias
 
 
@@ -199,6 +200,16 @@ cdef inline void put_tile(
             y = after(y, y_pitch)
 
 
+cdef inline void fetch_next(const Rows *x, Py_ssize_t a, int nv, Py_ssize_t step) noexcept nogil:
+    """What tiles further on will meet of those rows of X that none has met above them."""
+    cdef const real *row = x.first + (a - 1) * x.pitch + AHEAD
+    cdef int t, v
+    for t in range(MR):
+        for v in range(nv):
+            fetch(row + v * step)
+        row = after(row, x.pitch)
+
+
 cdef inline Py_ssize_t tiles(
     const Strip *s, Py_ssize_t j, Py_ssize_t end, int nv,
     Py_ssize_t step, Py_ssize_t x_step, Py_ssize_t y_step, bint alike
@@ -224,6 +235,8 @@ cdef inline Py_ssize_t tiles(
             for v in range(NV):
                 acc[t * NV + v] = bias
         meet_all(acc, rows, s.w, s.w_pitch, s.b, nv, x_step, s.a, alike)
+        if alike and s.far:
+            fetch_next(&rows, s.a, nv, LANES)
         if s.joins:
             join_tile(y + rows.j, acc, MR if alike else s.live, nv, y_pitch, y_step)
         put_tile(y + rows.j, acc, MR if alike else s.live, nv, y_pitch, y_step, s.streams)
@@ -254,6 +267,8 @@ cdef inline Py_ssize_t tiles_of_nine(
             for v in range(NV):
                 acc[t * NV + v] = bias
         meet_nine(acc, tap, &rows, 2, x_step, True)
+        if s.far:
+            fetch_next(&rows, SIDE, 2, x_step)
         put_tile(y + j, acc, MR, 2, y_pitch, y_step, s.streams)
         j += step
     return j

@@ -49,6 +49,9 @@ cdef extern from "simd.h" nogil:
 
 include "common.pxi"
 
+cdef enum:
+    AHEAD = 256  # columns: what lies there is fetched before it is met
+
 
 cdef inline Py_ssize_t vectors_in(Py_ssize_t columns) noexcept nogil:
     return parts_in(columns, LANES)

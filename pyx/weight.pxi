@@ -21,7 +21,6 @@ cdef enum:
     WORTH_A_COPY = 100  # taps that an element of a copy meets
     LOW = 3  # rows of Y a step where rows lie a multiple of a page apart
     LOW_TAP_ROWS = 5
-    AHEAD = 256  # columns, what is fetched there before it is met
     EDGES = 3  # vectors that masks are for: the first of a row and the last two
 
 
@@ -31,6 +30,7 @@ cdef struct Columns:
     const real *x  # from the first filter column on
     Py_ssize_t y_pitch, x_pitch
     Py_ssize_t steps, count  # steps of so many rows of Y; columns, a multiple of LANES
+    bint far  # what is met next is fetched
     const real *masks  # of an edge: for each column of the filter where X is, then where Y is
 
 
@@ -54,8 +54,13 @@ cdef inline void meet_y(
             for t in range(rs):
                 if 0 <= r - t < pt:
                     acc[(r - t) * qt + q] = add_product(acc[(r - t) * qt + q], y[t], x[q])
-        if rs == LOW and r >= pt - 1:  # that no step before this one has met
-            fetch(row + AHEAD)
+
+
+cdef inline void fetch_rows(const real *at, Py_ssize_t pitch, int rows) noexcept nogil:
+    cdef int t
+    for t in range(rows):
+        fetch(at)
+        at = after(at, pitch)
 
 
 cdef inline void taps(
@@ -84,8 +89,6 @@ cdef inline void taps(
                     y[t] = load(row)
                     if edge:
                         y[t] = only(y[t], peek(c.masks + qt * LANES))
-                    if rs == LOW:
-                        fetch(row + AHEAD)
                     row = after(row, y_pitch)
                 row = at_x + v * LANES
                 meet_y(acc, y, row, 0, pt, qt, rs, c.masks, edge)
@@ -115,6 +118,9 @@ cdef inline void taps(
                 meet_y(acc, y, row, 12, pt, qt, rs, c.masks, edge)
                 row = after(row, x_pitch)
                 meet_y(acc, y, row, 13, pt, qt, rs, c.masks, edge)
+                if c.far:  # of X what no step before this one has met
+                    fetch_rows(at_y + v * LANES + AHEAD, y_pitch, rs)
+                    fetch_rows(at_x + (pt - 1) * x_pitch + v * LANES + AHEAD, x_pitch, rs)
             at_y += rs * y_pitch
             at_x += rs * x_pitch
             step += 1
@@ -349,7 +355,7 @@ cdef struct WeightMemory:
     const real **copies
     real *y_copy
     real *x_copy
-    bint low, copied
+    bint low, copied, far
     bint edges
     real *masks  # [edge][TAPS + 1][LANES], or NULL where edges are read from copies
     total *sums  # [part of the columns][MOST_PRODUCTS][LANES]
@@ -365,6 +371,7 @@ cdef void weight_columns(
         q = part * p.b // parts
         end = (part + 1) * p.b // parts
         c.x = x + q
+        c.far = memory.far and part == 0
         TAPS_OF[memory.low][pt - 1][end - q - 1](c, memory.sums + part * MOST_PRODUCTS * LANES)
 
 
@@ -428,6 +435,7 @@ cdef void weight_at_edge(
     c.y += begin
     c.x += begin
     c.count = LANES
+    c.far = False
     c.masks = memory.masks + edge * (TAPS + 1) * LANES
     EDGE_OF[memory.low][p.b](&c, memory.sums)
 
@@ -614,6 +622,7 @@ cdef void weight_share(
         lay_edges(p, memory.masks)
     memory.copied = is_copied(p)
     memory.low = is_low(p)
+    memory.far = memory.low or p.oh * p.ow * <Py_ssize_t> sizeof(real) >= FAR
     for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
         weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
 

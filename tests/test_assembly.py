@@ -50,13 +50,19 @@ def functions(element, level, kind="planar"):
 
 
 def inner_loops(instructions):
-    """The bodies of loops that hold no other loop, between a jump backwards and where it goes."""
+    """The bodies of loops that hold no other loop, between a jump backwards and where it goes.
+
+    A loop may jump back from two places, and to two: what overlaps is one.
+    """
     spans = [
         (int(i.operands.split()[0], 16), i.address)
         for i in instructions
         if i.name[0] == "j" and re.match(r"[0-9a-f]+ <", i.operands)
     ]
     loops = {(first, last) for first, last in spans if first <= last}
+    for (a, b), (c, d) in itertools.product(sorted(loops), repeat=2):
+        if a < c <= b < d and {(a, b), (c, d)} <= loops:
+            loops = loops - {(a, b), (c, d)} | {(a, d)}
     for first, last in loops:
         if not any(first <= a and b <= last and (a, b) != (first, last) for a, b in loops):
             yield [i for i in instructions if first <= i.address <= last]
