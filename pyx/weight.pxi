@@ -538,7 +538,7 @@ cdef Py_ssize_t weight_rows(
     """Add what some rows of Y, from i on, give to the pt rows of dW from k on; returns how many."""
     cdef int rs = rows_of_y(p, pt, memory.low)
     cdef Py_ssize_t first = first_of(p), last = last_of(p), left, right
-    cdef Py_ssize_t rows = min(end - i, <Py_ssize_t> ROWS)
+    cdef Py_ssize_t rows = min(end - i, <Py_ssize_t> ROWS // rs * rs)  # whole steps
     cdef Py_ssize_t low = p.top - k, high = p.m + p.top - k - pt + 1  # rows that see X alone
     cdef bint edges = memory.edges, copied = memory.copied or p.ow <= CHUNK and not edges
     cdef Columns c

@@ -1,5 +1,7 @@
 """Right at any width, and nothing beside the result is written."""
 
+import functools
+
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
@@ -63,6 +65,28 @@ def test_dw(level, w_shape, gap, dtype):
         _, gradient = surrounded(x.shape, dtype, gap)
         gradient[...] = dy
         np.testing.assert_array_equal(conv2d.conv2d_weight(source, w_shape, gradient), dw)
+
+
+@functools.cache
+def tall_planes(side, width):
+    """X and dY, so high that a band of rows is taken in several pieces, and dW."""
+    x, dy = np.random.default_rng(10).integers(-3, 4, (2, 4133, width)).astype("f8")
+    padded = np.pad(x, side // 2)
+    dw = [
+        np.vdot(padded[p : p + x.shape[0], q : q + width], dy)
+        for p in range(side)
+        for q in range(side)
+    ]
+    return x, dy, np.array(dw).reshape(side, side)
+
+
+@pytest.mark.parametrize("side", [3, 5, 7])
+@pytest.mark.parametrize("width", [512, 1000, 1024])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_dw_of_tall_planes(level, side, width, dtype):
+    x, dy, dw = tall_planes(side, width)
+    found = conv2d.conv2d_weight(x.astype(dtype), dw.shape, dy.astype(dtype))
+    np.testing.assert_array_equal(found, dw)
 
 
 def test_large_results_lie_apart_from_their_source():
