@@ -18,7 +18,7 @@ cdef enum:
     ROWS = 64  # rows of Y at a time
     CHUNK = 128  # columns of a padded copy
     MOST_PRODUCTS = TAPS * TAPS  # in a tile, more than PRODUCTS if it is square
-    WORTH_A_COPY = 100  # taps that an element of a copy meets
+    WORTH_A_COPY = 36  # taps that an element of a copy meets, in tiles higher than a low step
     LOW = 3  # rows of Y a step where rows lie a multiple of a page apart
     LOW_TAP_ROWS = 5
     EDGES = 3  # vectors that masks are for: the first of a row and the last two
@@ -317,8 +317,9 @@ cdef bint rows_collide(const Plane *p) noexcept nogil:
 
 cdef inline bint is_copied(const Plane *p) noexcept nogil:
     """Whether all columns of X are read from copies."""
-    cdef Py_ssize_t products = min(p.a, <Py_ssize_t> TAP_ROWS) * p.b
-    return p.x_kind != AS_IT_IS or rows_collide(p) and products >= WORTH_A_COPY
+    cdef Py_ssize_t rows = min(p.a, <Py_ssize_t> TAP_ROWS)
+    cdef bint worth = rows > LOW and rows * p.b >= WORTH_A_COPY
+    return p.x_kind != AS_IT_IS or rows_collide(p) and worth
 
 
 cdef inline bint is_low(const Plane *p) noexcept nogil:
