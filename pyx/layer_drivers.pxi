@@ -142,8 +142,9 @@ cdef void fill_plane(const Layer *p, Py_ssize_t plane) noexcept nogil:
         x += p.x_row
 
 
-cdef void keep_seen(Axis *axis, const void **x, Py_ssize_t *x_step, const void **y,
-                    Py_ssize_t y_step) noexcept nogil:
+cdef void keep_seen(
+    Axis *axis, const void **x, Py_ssize_t *x_step, const void **y, Py_ssize_t y_step
+) noexcept nogil:
     """Of an axis with one tap keep what it sees, and of X what sees it, one beside the other."""
     cdef Py_ssize_t first = first_inside(axis, 0)
     x[0] = <const real *> x[0] + (first * axis.stride - axis.before) * x_step[0]
