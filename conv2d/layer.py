@@ -129,7 +129,7 @@ def _call(
         if x.shape[2:] == y.shape[2:] and _is_one_row(x) and _is_one_row(y):
             x, y = (array.reshape(*array.shape[:2], 1, -1) for array in (x, y))
         else:
-            plan = in_rows(plan, problem)
+            plan = in_rows(plan, y.shape[3])
     groups, top, left, mode = where
     return x, w, y, b, (groups, problem.stride, problem.dilation, top, left, mode), plan
 

@@ -456,7 +456,7 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
             left=0,
             right=0,
         )
-        return in_rows(make_layer_plan(seen, direction, threads), seen)
+        return in_rows(make_layer_plan(seen, direction, threads), seen.width)
     if taps == [problem.a, problem.b]:
         band = _rows_of_filters(problem, rows, columns, made, back)
         if band > 0:
@@ -496,13 +496,12 @@ def make_layer_plan(problem: Problem, direction: str, threads: int) -> LayerPlan
     return LayerPlan(POSITIONS, band, strip, depth, taps[0], taps[1], parts, 1, threads)
 
 
-def in_rows(plan: LayerPlan, problem: Problem) -> LayerPlan:
-    """A plan for planes as one long row, of `is_pointwise`, for planes that have to be rows."""
+def in_rows(plan: LayerPlan, columns: int) -> LayerPlan:
+    """A plan for planes as one long row, of `is_pointwise`, for planes with rows of so many."""
     if plan.lanes_of != POSITIONS:
         return plan
-    columns = max(problem.y4[3], 1)
-    band = max(plan.strip // columns, 1)
-    return plan._replace(band=band, strip=min(plan.strip, columns))
+    columns = max(columns, 1)
+    return plan._replace(band=max(plan.strip // columns, 1), strip=min(plan.strip, columns))
 
 
 @kept

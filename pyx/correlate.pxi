@@ -202,12 +202,9 @@ cdef inline void put_tile(
 
 cdef inline void fetch_next(const Rows *x, Py_ssize_t a, int nv, Py_ssize_t step) noexcept nogil:
     """What tiles further on will meet of those rows of X that none has met above them."""
-    cdef const real *row = x.first + (a - 1) * x.pitch + AHEAD
-    cdef int t, v
-    for t in range(MR):
-        for v in range(nv):
-            fetch(row + v * step)
-        row = after(row, x.pitch)
+    cdef int v
+    for v in range(nv):
+        fetch_rows(x.first + (a - 1) * x.pitch + v * step, x.pitch, MR)
 
 
 cdef inline Py_ssize_t tiles(

@@ -10,7 +10,6 @@ cdef enum:
     PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
     WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
     BYTES_OF_X = 1 << 18  # of such a copy, for it to stay in L2
-    FAR = 1 << 23  # bytes of Y from which on neither it nor X stays in the caches
 
 
 cdef inline Py_ssize_t last_vectors(Py_ssize_t vectors) noexcept nogil:
@@ -237,7 +236,7 @@ cdef void correlate_rows(
     s.bias = 0 if p.bias == NULL else (<const real *> p.bias)[0]
     s.y_pitch = p.y_pitch if p.y_kind == AS_IT_IS else cut.made
     # What a group of filter rows joins is read again.
-    s.far = p.oh * p.ow * <Py_ssize_t> sizeof(real) >= FAR
+    s.far = is_far(p)
     s.streams = s.far and p.y_kind == AS_IT_IS and p.y_pitch % LANES == 0 and p.a <= GROUP
     for band in range(parts_in(last - first, p.band)):
         i = first + band * p.band

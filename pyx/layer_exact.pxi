@@ -124,10 +124,12 @@ cdef void exact_plane(const Layer *p, Py_ssize_t n, Py_ssize_t channel, bint bac
 
 cdef inline bint sees_padding(const Axis *axis, bint back) noexcept nogil:
     """Whether some output, or for the gradient some element of X, does through some tap."""
-    cdef Py_ssize_t reach = (axis.taps - 1) * axis.dilation
     if back:
-        return axis.before < reach or axis.size - 1 + axis.before >= axis.outputs * axis.stride
-    return axis.before > 0 or (axis.outputs - 1) * axis.stride - axis.before + reach >= axis.size
+        return (
+            axis.before < (axis.taps - 1) * axis.dilation
+            or axis.size - 1 + axis.before >= axis.outputs * axis.stride
+        )
+    return first_inside(axis, 0) > 0 or last_inside(axis, axis.taps - 1) < axis.outputs
 
 
 cdef void exactly(const Layer *p, bint back) noexcept nogil:

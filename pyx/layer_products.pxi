@@ -53,7 +53,7 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
 
 
 cdef inline void row_products(const Products *t, int mr, int mq) noexcept nogil:
-    """The same of one vector of m and mr rows of mq taps, which lie `tap` apart in X.
+    """The same of one vector of m and mr rows of mq taps (or channels), which lie `tap` apart in X.
 
     That is twice as many sums as rows that addresses fit registers for: one vector alone would wait
     for its sums.

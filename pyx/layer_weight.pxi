@@ -422,7 +422,7 @@ cdef size_t weight_bytes(const Layer *p) noexcept nogil:
     ) * p.columns.dilation
     return aligned(sizeof(real) * (
         lanes * (depth * p.tap_rows * p.tap_columns + p.band * p.strip)
-        + depth * height * width + LANES
+        + (0 if p.lanes_of == UNPADDED_FILTERS else depth * height * width) + LANES
     ))
 
 

@@ -50,7 +50,22 @@ cdef extern from "simd.h" nogil:
 include "common.pxi"
 
 cdef enum:
-    AHEAD = 256  # columns: what lies there is fetched before it is met
+    FAR = 1 << 23  # bytes of Y from which on neither it nor X stays in the caches
+    AHEAD = 256  # columns further on, what is fetched there before it is met
+
+
+cdef inline bint is_far(const Plane *p) noexcept nogil:
+    """Whether rows come from so far away that they are worth fetching ahead."""
+    return p.oh * p.ow * <Py_ssize_t> sizeof(real) >= FAR
+
+
+cdef inline void fetch_rows(const real *row, Py_ssize_t pitch, int rows) noexcept nogil:
+    """What some rows hold further on."""
+    cdef int _row
+    row += AHEAD
+    for _row in range(rows):
+        fetch(row)
+        row = after(row, pitch)
 
 
 cdef inline Py_ssize_t vectors_in(Py_ssize_t columns) noexcept nogil:

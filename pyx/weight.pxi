@@ -56,13 +56,6 @@ cdef inline void meet_y(
                     acc[(r - t) * qt + q] = add_product(acc[(r - t) * qt + q], y[t], x[q])
 
 
-cdef inline void fetch_rows(const real *at, Py_ssize_t pitch, int rows) noexcept nogil:
-    cdef int t
-    for t in range(rows):
-        fetch(at)
-        at = after(at, pitch)
-
-
 cdef inline void taps(
     const Columns *c, total *sums, int pt, int qt, int rs, bint edge
 ) noexcept nogil:
@@ -119,8 +112,8 @@ cdef inline void taps(
                 row = after(row, x_pitch)
                 meet_y(acc, y, row, 13, pt, qt, rs, c.masks, edge)
                 if c.far:  # of X what no step before this one has met
-                    fetch_rows(at_y + v * LANES + AHEAD, y_pitch, rs)
-                    fetch_rows(at_x + (pt - 1) * x_pitch + v * LANES + AHEAD, x_pitch, rs)
+                    fetch_rows(at_y + v * LANES, y_pitch, rs)
+                    fetch_rows(at_x + (pt - 1) * x_pitch + v * LANES, x_pitch, rs)
             at_y += rs * y_pitch
             at_x += rs * x_pitch
             step += 1
@@ -623,7 +616,7 @@ cdef void weight_share(
         lay_edges(p, memory.masks)
     memory.copied = is_copied(p)
     memory.low = is_low(p)
-    memory.far = memory.low or p.oh * p.ow * <Py_ssize_t> sizeof(real) >= FAR
+    memory.far = memory.low or is_far(p)
     for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
         weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
 
