@@ -23,6 +23,7 @@ from .plan import (
     plan_of_pixels,
     plan_of_planes,
     suits_exchange,
+    transposes_fewer,
 )
 from .planar import Made, fold, sources
 from .problem import PADDING_MODES, Array, Problem
@@ -320,7 +321,7 @@ def _weight_call(
     if is_depthwise(problem, "weight") or meets_in_pairs(problem):
         return None
     x, dy, dw = _batch(x), _batch(dy), _batch(direct)
-    if _is_matrix_product(problem) and x.shape[2:] != (1, 1):
+    if _is_matrix_product(problem) and x.shape[2:] != (1, 1) and not transposes_fewer(problem):
         return _call_of_pixels(problem, x, dy, threads, dw)
     return _call_of_taps(problem, x, dy, problem.groups, problem.top, problem.left, threads, dw)
 

@@ -187,6 +187,7 @@ SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at strid
 FEW = 8  # channels that fill no vector
 CHANNELS_OF_A_TAP = 12  # at least, where dW meets taps one by one
 FULL_TILE = 10  # vectors of sums that wait for nothing but multiplications
+FILTERS_AT_ONCE = 128  # of a block of dW
 TRANSPOSED = 2**14  # elements of Y that are transposed at a time for dW
 MANY_CHANNELS = 256  # of filters that see one pixel, for sums along rows of W
 COLUMN_ROWS = 64
@@ -383,6 +384,21 @@ def suits_exchange(problem: Problem) -> bool:
         and max(problem.top, problem.bottom) <= down
         and max(problem.left, problem.right) <= right
         and _lanes_filled(channels) > 1.25 * _lanes_filled(filters)
+    )
+
+
+@kept
+def transposes_fewer(problem: Problem) -> bool:
+    """Whether dW of a product of matrices has filters in the lanes, not the more channels.
+
+    Fewer rows are transposed then, but so are those of W (found with both at 3 to 2048 channels, 2
+    to 512 filters and 7 x 7 to 256 x 256, 1 to 32 images).
+    """
+    channels, filters = problem.channels, problem.filters
+    return (
+        16 < filters <= min(channels - 1, FILTERS_AT_ONCE)
+        and problem.images * problem.y4[2] * problem.y4[3] >= 2 * filters
+        and _lanes_filled(filters) >= _lanes_filled(channels)
     )
 
 
@@ -687,8 +703,8 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     if channels == 1 and filters <= 2 and _suits_lanes(problem, "weight", columns):
         bands = -(-ITEMS // -(-filters * groups // 16))
         return _plan_lanes(problem, rows, columns, bands, threads)
-    parts = -(-filters // 128)
-    lanes = _share(filters, 128)
+    parts = -(-filters // FILTERS_AT_ONCE)
+    lanes = _share(filters, FILTERS_AT_ONCE)
     at_once = max(TRANSPOSED // (-(-lanes // 16) * 16), 128)
     strip = _share(columns, at_once)
     band = _share(rows, -(-at_once // strip))

@@ -9,7 +9,7 @@
 
 cdef enum:
     TERMS = 256
-    AHEAD = 4  # vectors that are fetched before they are needed
+    AHEAD = 4  # vectors further on, what is fetched of planes that lie near
 
 
 cdef struct WeightStrip:
@@ -18,6 +18,7 @@ cdef struct WeightStrip:
     const real **y
     Py_ssize_t x_at, y_at  # of the plane from the one that rows are of
     Py_ssize_t x_apart, y_apart  # of a pair of planes
+    Py_ssize_t x_ahead, y_ahead  # from what is met to what is fetched
     Py_ssize_t column, vectors  # of Y
     Py_ssize_t count  # rows of Y
     const real *masks  # of the x that each column of taps sees, and of y
@@ -26,8 +27,8 @@ cdef struct WeightStrip:
 
 
 cdef inline void products_down(
-    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t seen, const real *mask, int stride,
-    bint pair, bint two, const vec *y, int at_0, int at_1, int at_2
+    const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t seen, Py_ssize_t ahead,
+    const real *mask, int stride, bint pair, bint two, const vec *y, int at_0, int at_1, int at_2
 ) noexcept nogil:
     """A row of X with the y that see it through the tap rows 0, 1 and 2; where negative, none."""
     cdef vec x
@@ -36,9 +37,9 @@ cdef inline void products_down(
     if row == NULL:
         return
     row += seen
-    fetch(row + AHEAD * stride * LANES)
+    fetch(row + ahead)
     if stride == 2:
-        fetch(row + (AHEAD * stride + 1) * LANES)
+        fetch(row + ahead + LANES)
     for q in range(SIDE):
         if stride == 1:
             x = look(row + q, t.x_apart, pair)
@@ -62,7 +63,7 @@ cdef inline void weight_down(
     cdef vec acc[2 * SIDE * SIDE]
     cdef const real *mask
     cdef vec y[2 * SIDE]  # of each filter: this row, the one before, and the one before that
-    cdef Py_ssize_t i, v, column, at, seen
+    cdef Py_ssize_t i, v, column, at, seen, ahead = t.x_ahead, y_ahead = t.y_ahead
     cdef int k, f, _once
     for _once in range(t.once):
         for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
@@ -82,18 +83,18 @@ cdef inline void weight_down(
                         look(t.y[i] + at + f * t.y_apart, t.y_apart, pair),
                         peek(mask + SIDE * LANES),
                     )
-                    fetch(t.y[i] + at + f * t.y_apart + AHEAD * LANES)
+                    fetch(t.y[i] + at + f * t.y_apart + y_ahead)
                 if stride == 1:
-                    products_down(t, acc, i, seen, mask, 1, pair, two, y, 0, 1, 2)
+                    products_down(t, acc, i, seen, ahead, mask, 1, pair, two, y, 0, 1, 2)
                 else:
-                    products_down(t, acc, 2 * i, seen, mask, 2, pair, two, y, 0, -1, 1)
-                    products_down(t, acc, 2 * i + 1, seen, mask, 2, pair, two, y, -1, 0, -1)
+                    products_down(t, acc, 2 * i, seen, ahead, mask, 2, pair, two, y, 0, -1, 1)
+                    products_down(t, acc, 2 * i + 1, seen, ahead, mask, 2, pair, two, y, -1, 0, -1)
             i = t.count
             if stride == 1:
-                products_down(t, acc, i, seen, mask, 1, pair, two, y, -1, 0, 1)
-                products_down(t, acc, i + 1, seen, mask, 1, pair, two, y, -1, -1, 0)
+                products_down(t, acc, i, seen, ahead, mask, 1, pair, two, y, -1, 0, 1)
+                products_down(t, acc, i + 1, seen, ahead, mask, 1, pair, two, y, -1, -1, 0)
             else:
-                products_down(t, acc, 2 * i, seen, mask, 2, pair, two, y, -1, -1, 0)
+                products_down(t, acc, 2 * i, seen, ahead, mask, 2, pair, two, y, -1, -1, 0)
         for k in range(2 * SIDE * SIDE if two else SIDE * SIDE):
             store(t.sums + k * LANES, acc[k])
 
@@ -196,6 +197,7 @@ cdef struct WeightColumns:
     Py_ssize_t vectors, blocks
     Py_ssize_t together  # vectors that are summed up in one type before they join in `total`
     bint pair
+    bint far  # the next block of rows comes from another plane, or from beyond the caches
     Py_ssize_t x_reach, y_reach, x_met, x_spare, y_spare
     const real *x_low
     const real *x_high
@@ -211,6 +213,9 @@ cdef void lay_weight_columns(WeightColumns *c, const Layer *p) noexcept nogil:
     c.blocks = parts_in(p.rows.outputs, p.band)
     c.together = max(TERMS // p.band, <Py_ssize_t> 1)
     c.pair = LANES > 1 and 2 * p.columns.outputs <= LANES
+    c.far = c.blocks == 1 or <Py_ssize_t> sizeof(real) * p.n * p.groups * (
+        p.c * p.rows.size * p.columns.size + p.k * p.rows.outputs * p.columns.outputs
+    ) >= FAR
     c.y_reach = c.vectors * LANES
     c.x_reach = c.vectors * LANES * stride + 2
     c.x_met = (p.band - 1) * stride + SIDE
@@ -262,6 +267,7 @@ cdef struct Pending:
     const real *x
     const real *y
     Pointed walked  # by dX
+    Py_ssize_t x_ahead, y_ahead  # from a block of rows to what is fetched beside it
 
 
 cdef void join_others(const WeightColumns *c, Pending *pending, int f) noexcept nogil:
@@ -310,6 +316,8 @@ cdef void add_unit(
     t.y = t.x + c.x_met
     t.x_apart = x_apart
     t.y_apart = y_apart
+    t.x_ahead = pending.x_ahead
+    t.y_ahead = pending.y_ahead
     t.sums = pending.sums + f * SIDE * SIDE * LANES
     t.count = min(p.band, p.rows.outputs - u)
     if not known:
@@ -366,7 +374,7 @@ cdef void weight_columns_item(
     Unless `columns` is NULL, rows of dX are made with the rows of Y that lie where they do.
     """
     cdef Py_ssize_t filters = p.groups * p.k, r = item % p.c, m, n, u, i, k, band, first, last
-    cdef Py_ssize_t x_apart, size = SIDE * SIDE
+    cdef Py_ssize_t x_apart, size = SIDE * SIDE, n_next, u_next
     cdef const real *x
     cdef const real *y
     cdef bint two, within
@@ -393,6 +401,13 @@ cdef void weight_columns_item(
     for i in range(first, last):
         n = i // c.blocks
         u = i % c.blocks * p.band
+        pending.x_ahead = AHEAD * p.rows.stride * LANES
+        pending.y_ahead = AHEAD * LANES
+        if c.far and i + 1 < last:  # the next block
+            n_next = (i + 1) // c.blocks
+            u_next = (i + 1) % c.blocks * p.band
+            pending.x_ahead = (n_next - n) * p.x_n + (u_next - u) * p.rows.stride * p.x_row
+            pending.y_ahead = (n_next - n) * p.y_n + (u_next - u) * p.y_row
         x = <const real *> p.x + n * p.x_n + (m // p.k * p.c + r) * p.x_c
         y = <const real *> p.y + n * p.y_n + m * p.y_k
         if columns != NULL:

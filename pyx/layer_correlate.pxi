@@ -25,6 +25,7 @@ cdef enum:
 cdef struct Job:
     const real *source
     Py_ssize_t s_n, s_r, s_row, s_column, height, width
+    bint far  # the source does not stay in the caches
     real *out
     Py_ssize_t o_n, o_m, o_row, o_column
     const real *w
@@ -143,7 +144,7 @@ cdef void pack_planes(
     Py_ssize_t channels
 ) noexcept nogil:
     """The planes of a panel of one channel, or of LANES channels that follow one another."""
-    cdef Py_ssize_t f, g, i, k, row
+    cdef Py_ssize_t f, g, i, k, row, ahead = job.s_r if job.s_column == 1 else 0
     for f in range(p.rows.remainders):
         for g in range(p.columns.remainders):
             for i in range(p.height):
@@ -153,7 +154,7 @@ cdef void pack_planes(
                     for k in range(channels):
                         memset(to + k * p.channel, 0, p.pitch * sizeof(real))
                 elif channels == 1:
-                    pack_row(to, planes + row * job.s_row, job.s_column, &p.runs[g], 0)
+                    pack_row(to, planes + row * job.s_row, job.s_column, &p.runs[g], 0, ahead)
                 else:
                     pack_pixels(
                         to, p.channel, planes + row * job.s_row, job.s_column, &p.runs[g]
@@ -184,6 +185,7 @@ cdef void tap_offsets(
         t.table += taps
     t.x_step = t.table // taps * channel
     t.w_step = t.table // taps * job.w_r
+    t.ahead = t.w_step if job.w_m < job.w_r else 0
     t.x_offset = b.x_offset
     t.w_offset = b.w_offset
 
@@ -316,7 +318,6 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
     cdef Panel panel
     cdef Tile t
     t.once = 1
-    t.far = job.w_m < job.w_r
     t.w_m = job.w_m
     for block in range(blocks):
         k = block // across * job.tap_rows

@@ -285,6 +285,7 @@ cdef void describe(Job *job, const Layer *p, bint back) noexcept nogil:
         job.r = p.c
         job.m = p.k
         job.mode = p.mode
+    job.far = p.n * p.groups * job.r * job.height * job.width * <Py_ssize_t> sizeof(real) >= FAR
 
 
 cdef void end_correlation(Call *c) noexcept nogil:

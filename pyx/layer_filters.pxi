@@ -43,13 +43,6 @@ cdef struct Filters:
     Py_ssize_t *along
 
 
-cdef inline void fetch_filters(const real *w, Py_ssize_t elements) noexcept nogil:
-    """What is read soon; it lies too far apart for hardware to foresee."""
-    cdef Py_ssize_t i
-    for i in range(parts_in(elements, LANES)):
-        fetch(w + i * LANES)
-
-
 cdef void transpose_filters(
     const Job *job, const Filters *f, Py_ssize_t r, Py_ssize_t channels
 ) noexcept nogil:
@@ -67,7 +60,7 @@ cdef void transpose_filters(
         return
     for c in range(channels):
         if dense:
-            fetch_filters(w + 2 * job.w_r, count * f.taps)
+            fetch_ahead(w + 2 * job.w_r, count * f.taps)
             transpose(to, f.lanes, w, job.w_m, 1, count, f.taps)
         else:
             for k in range(f.taps):
@@ -208,6 +201,8 @@ cdef void make_lattice(
             if job.mode == ZEROS and not as_one:
                 taps_inside(f.columns, v, v_end - 1, job.width, &q, &q_end)
             choose_taps(job, f, u, u + last_u, q, q_end, channels)
+            if as_one and job.far:
+                t.ahead = (v_end - v) * f.right  # what the next tile sees
             make_outputs(
                 f, seen + v * f.right, filters, v_end - v, images, image_step, sums + v * t.end_row
             )
@@ -339,7 +334,7 @@ cdef void lay_filters(const Job *job, Filters *f) noexcept nogil:
     if b.width == 1:  # a column of outputs is as good as a row
         f.right = f.down
     t.once = 1
-    t.far = False
+    t.ahead = 0
     # The sides are exchanged: w of the tile is the panel, and x the filters.
     t.w_m = f.right
     t.w_offset = f.across

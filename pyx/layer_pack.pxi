@@ -132,11 +132,20 @@ cdef inline void transpose_square(
         store(to + i * to_pitch, a[i])
 
 
+cdef inline void fetch_ahead(const real *x, Py_ssize_t elements) noexcept nogil:
+    """What is read soon, and lies where no hardware foresees it."""
+    cdef Py_ssize_t i
+    for i in range(parts_in(elements, LANES)):
+        fetch(x + i * LANES)
+
+
 cdef inline void pack_row(
-    real *to, const real *row, Py_ssize_t element, const Run *run, Py_ssize_t room
+    real *to, const real *row, Py_ssize_t element, const Run *run, Py_ssize_t room,
+    Py_ssize_t ahead
 ) noexcept nogil:
     """A run of a row whose elements lie `element` apart, with its padding.
 
+    A row that is packed soon, `ahead` of this one, is fetched, unless that is 0.
     From the row's first element on, `room` may be read. Where that saves time, a vector is written
     behind the run too: there are rows that are packed later, or room for it.
     """
@@ -147,6 +156,8 @@ cdef inline void pack_row(
         begin = (run.first + run.low * run.step) * element
         x = row + begin
         to += run.low
+        if ahead != 0:
+            fetch_ahead(x + ahead, length * step)
         if step == 1 and length >= LANES:
             for k in range(length // LANES):
                 store(to + k * LANES, peek(x + k * LANES))
@@ -176,7 +187,7 @@ cdef void pack_pixels(
     cdef const real *x
     if length < LANES:
         for k in range(LANES):
-            pack_row(to + k * channel, row + k, element, run, 0)
+            pack_row(to + k * channel, row + k, element, run, 0, 0)
         return
     x = row + (run.first + run.low * run.step) * element
     for k in range(LANES):

@@ -18,7 +18,7 @@ cdef struct Tile:
     const Py_ssize_t *x_offset  # of the taps of a few channels, a table that is used again and
     const Py_ssize_t *w_offset  # again, moved on by as many channels
     Py_ssize_t table, x_step, w_step
-    bint far  # w jumps from step to step as no hardware foresees
+    Py_ssize_t ahead  # from w to what is fetched, which no hardware foresees; 0 if it does
     Py_ssize_t steps  # in all
     bint first  # the sums begin with what is at `start`
     const real *start[NV]  # else they join it when they are done, which keeps errors down
@@ -35,7 +35,7 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
     cdef const real *row[NV]
     cdef const real *w
     cdef const real *v_w
-    cdef Py_ssize_t left, k, offset, w_m = t.w_m, ahead = t.w_step if t.far else 0
+    cdef Py_ssize_t left, k, offset, w_m = t.w_m, ahead = t.ahead
     cdef int i, v, _once
     for _once in range(t.once):
         for v in range(nv):
@@ -52,10 +52,10 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
             for k in range(min(left, t.table)):
                 offset = t.x_offset[k]
                 v_w = w + t.w_offset[k]
+                fetch(v_w + ahead + (mr - 1) * w_m)
                 if mr <= MR:
                     fetch(v_w + ahead)
                     fetch(v_w + ahead + mr // 2 * w_m)
-                    fetch(v_w + ahead + (mr - 1) * w_m)
                 for v in range(nv):
                     x[v] = load(row[v] + offset)
                 for i in range(mr):

@@ -12,6 +12,9 @@
 # An item of work is a block of m and of c, a block of taps, and one band of all the rows of all
 # images. Bands, of which there are as many as the sizes say, are added up in their order.
 
+cdef enum:
+    SOON = 512  # bytes further on in rows that are transposed, what is fetched there
+
 
 cdef struct WeightBlock:
     const Layer *p
@@ -57,7 +60,7 @@ cdef void transpose(
 
     Along rows on the side whose rows lie further apart, which is the one in memory.
     """
-    cdef Py_ssize_t down = parts_in(count, LANES), across = parts_in(size, LANES), square, i, j
+    cdef Py_ssize_t down = parts_in(count, LANES), across = parts_in(size, LANES), square, i, j, k
     if count >= LANES > 1 and (element == 2 or (element == 1 and 4 <= size < LANES)):
         transpose_apart(to, to_pitch, rows, pitch, element, count, size)
         return
@@ -71,6 +74,8 @@ cdef void transpose(
         j = square % across if pitch > to_pitch else square // down
         i = min(i * LANES, count - LANES)
         j = min(j * LANES, size - LANES)
+        for k in range(LANES):
+            fetch(rows + (i + k) * pitch + j + SOON // <int> sizeof(real))
         transpose_square(to + j * to_pitch + i, to_pitch, rows + i * pitch + j, pitch)
 
 
@@ -129,6 +134,7 @@ cdef void show_x(
     """What rows and columns of Y see of X: in place, where that is one element, else a panel."""
     cdef const Layer *p = b.p
     cdef Py_ssize_t c, i, row, height, width, first, down = p.rows.stride, right = p.columns.stride
+    cdef Py_ssize_t ahead = p.x_c if p.x_col == 1 else 0
     cdef const real *x = <const real *> p.x + n * p.x_n + (b.group * p.c + b.c) * p.x_c
     cdef real *to = b.panel
     cdef Run run
@@ -153,7 +159,7 @@ cdef void show_x(
             if row < 0:
                 memset(to, 0, width * sizeof(real))
             else:
-                pack_row(to, x + c * p.x_c + row * p.x_row, p.x_col, &run, 0)
+                pack_row(to, x + c * p.x_c + row * p.x_row, p.x_col, &run, 0, ahead)
             to += width
     b.x = b.panel
     b.x_c = height * width

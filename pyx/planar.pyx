@@ -50,7 +50,6 @@ cdef extern from "simd.h" nogil:
 include "common.pxi"
 
 cdef enum:
-    FAR = 1 << 23  # bytes of Y from which on neither it nor X stays in the caches
     AHEAD = 256  # columns further on, what is fetched there before it is met
 
 
