@@ -188,6 +188,7 @@ cdef void band_from_copies(
     cdef real *y = s.y
     cdef bint narrow = p.y_kind != AS_IT_IS
     cdef Py_ssize_t chunk, tile, begin, columns, whole, begin_last, low, j, k, met = rows + p.a - 1
+    cdef Py_ssize_t lead
     cdef real *to
     for k in range(met + MR):
         memory.copies[k] = NULL
@@ -196,9 +197,12 @@ cdef void band_from_copies(
         columns = min(p.ow - begin, cut.chunk)
         low = max(p.left - begin, <Py_ssize_t> 0)  # in front of X, whose copy is aligned
         to = memory.padded + vectors_in(low) * LANES - low
-        k = vectors_in(columns)
+        lead = 0  # the first column of tiles that may stream
+        if s.streams and columns >= 2 * LANES:
+            lead = LANES - 1 - <Py_ssize_t> ((<size_t> (y + begin) // sizeof(real) - 1) % LANES)
+        k = vectors_in(columns - lead)
         whole = k * LANES if narrow else columns  # what is not Y may be written past the end
-        begin_last = (k - last_vectors(k)) * LANES
+        begin_last = lead + (k - last_vectors(k)) * LANES
         copy_or_convert(
             p, to, cut.pitch, memory.copies, memory.rows, met, begin - p.left, columns + p.b - 1
         )
@@ -207,9 +211,11 @@ cdef void band_from_copies(
             set_rows(s, memory.copies + tile * MR, cut.pitch)
             s.y = memory.made if narrow else y + tile * MR * s.y_pitch + begin
             last_tile(p, s, begin_last, whole - begin_last, y_end, memory.bounce)
-            j = make_tiles(s, NV, 0, begin_last)
+            j = make_tiles(s, NV, lead, begin_last)
             if j < begin_last:
                 make_tiles(s, (begin_last - j) // LANES, j, begin_last)
+            if lead > 0:  # overlaps them
+                make_tiles(s, 1, 0, LANES)
             if narrow:
                 for k in range(s.live):
                     deliver(p, i + tile * MR + k, begin, s.y + k * s.y_pitch, columns)

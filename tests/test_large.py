@@ -64,11 +64,13 @@ def test_filter_far_apart():
 @pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.parametrize("columns", [2048, 2051])
 @pytest.mark.parametrize("size", [3, 5, 17])
-@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
-def test_results_larger_than_caches(level, dtype, size, columns, shift):
+@pytest.mark.parametrize(
+    ("picture", "dtype"), [("f4", "f4"), ("f8", "f8"), ("i4", "i4"), ("u1", "f4"), ("i2", "f4")]
+)
+def test_results_larger_than_caches(level, picture, dtype, size, columns, shift):
     """A large Y, wherever it lies in cache lines, has the bits of its parts; no more is written."""
     rng = np.random.default_rng(columns + size)
-    x = rng.integers(-1000, 1000, (1100, columns)).astype(dtype)
+    x = rng.integers(-1000, 1000, (1100, columns)).astype(picture)
     w = rng.integers(-1000, 1000, (size, size)).astype(dtype)
     options = {"padding": ((0, 0), (size // 2, size // 2)), "algorithm": "direct"}
     memory = np.full(x.size + 2, 7, dtype)
