@@ -23,6 +23,7 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
     cdef vec x
     cdef const real *row[MR]
     cdef const real *y_row
+    cdef real *sums
     cdef Py_ssize_t u, v, step = t.x_column, pitch = t.pitch, y_step = t.y_step
     cdef int i, j, _once
     for _once in range(t.once):
@@ -43,13 +44,14 @@ cdef inline void products(const Products *t, int mr, int nv) noexcept nogil:
             y_row += t.y_gap
             for i in range(mr):
                 row[i] += t.x_row
+        sums = t.sums
         if not t.first:
             for i in range(mr):
                 for j in range(nv):
-                    acc[i * NV + j] += peek(t.sums + i * pitch + j * LANES)
+                    acc[i * NV + j] += peek(sums + i * pitch + j * LANES)
         for i in range(mr):
             for j in range(nv):
-                store(t.sums + i * pitch + j * LANES, acc[i * NV + j])
+                store(sums + i * pitch + j * LANES, acc[i * NV + j])
 
 
 cdef inline void row_products(const Products *t, int mr, int mq) noexcept nogil:

@@ -36,6 +36,10 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
     cdef const real *w
     cdef const real *v_w
     cdef Py_ssize_t left, k, offset, w_m = t.w_m, ahead = t.ahead
+    # Not looked up between stores, whose addresses may have the same lower digits; see simd.h.
+    cdef Py_ssize_t start_row = t.start_row, end_row = t.end_row
+    cdef const real *at
+    cdef real *end
     cdef int i, v, _once
     for _once in range(t.once):
         for v in range(nv):
@@ -44,8 +48,9 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
                 acc[i * nv + v] = splat(0)
         if t.first:
             for v in range(nv):
+                at = t.start[v]
                 for i in range(mr):
-                    acc[i * nv + v] = load(t.start[v] + i * t.start_row)
+                    acc[i * nv + v] = load(at + i * start_row)
         w = t.w
         left = t.steps
         while left > 0:
@@ -67,12 +72,14 @@ cdef inline void tile(const Tile *t, int mr, int nv) noexcept nogil:
             w += t.w_step
             left -= t.table
         if not t.first:
-            for i in range(mr):
-                for v in range(nv):
-                    acc[i * nv + v] += peek(t.start[v] + i * t.start_row)
-        for i in range(mr):
             for v in range(nv):
-                store(t.end[v] + i * t.end_row, acc[i * nv + v])
+                at = t.start[v]
+                for i in range(mr):
+                    acc[i * nv + v] += peek(at + i * start_row)
+        for v in range(nv):
+            end = t.end[v]
+            for i in range(mr):
+                store(end + i * end_row, acc[i * nv + v])
 
 
 cdef inline int tallest(int nv) noexcept nogil:
