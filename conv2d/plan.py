@@ -186,6 +186,10 @@ OF_A_PLANE = 1000
 SMALL_PLANE = 576  # elements of planes whose channels lie in the lanes at stride 1
 FEW = 8  # channels that fill no vector
 CHANNELS_OF_A_TAP = 12  # at least, where dW meets taps one by one
+PAIRS_OF_POSITIONS = 128  # of a channel and a tap, at most, where dW has positions in the lanes
+POSITIONS_MET = 500  # at least
+POSITIONS_AT_ONCE = 4096  # bytes of them
+SUMS_OF_POSITIONS = 2**12  # vectors of them
 FULL_TILE = 10  # vectors of sums that wait for nothing but multiplications
 FILTERS_AT_ONCE = 128  # of a block of dW
 TRANSPOSED = 2**14  # elements of Y that are transposed at a time for dW
@@ -234,25 +238,13 @@ def walks_columns(problem: Problem, direction: str) -> bool:
     )
     if direction == "weight":
         few = channels <= (3 if stride == 1 else 1)
-        return fits and few and not _fills_lanes_with_filters(channels, filters, columns)
+        filled = filters >= 16 and columns < 24  # more lanes of filters than of columns
+        return fits and few and not filled and not meets_positions(problem)
     if direction == "forward":
         return fits and channels == 1 and filters <= 2
     reached = left == right == side // 2
     covered = reached if stride == 1 else left == 0 or problem.width <= 2 * columns
     return fits and channels == filters == 1 and covered
-
-
-def _fills_lanes_with_filters(channels: int, filters: int, columns: int) -> bool:
-    """Whether dW of few channels is faster with filters in the lanes than with columns of dY.
-
-    It is where rows leave more lanes empty (found with both at 1 to 3 channels, 4 to 64 filters and
-    8 to 112 columns).
-    """
-    if filters < 16:
-        return False
-    if columns < 24 or channels == 1:
-        return columns < 24
-    return filters >= 64 or _lanes_filled(columns) < (0.88 if channels == 2 else 0.95)
 
 
 @kept
@@ -357,6 +349,7 @@ def meets_in_pairs(problem: Problem) -> bool:
     fewer, more = sorted((problem.channels, problem.filters))
     return (
         not walks_columns(problem, "weight")
+        and not meets_positions(problem)
         and problem.groups == 1
         and problem.stride == problem.dilation == (1, 1)
         and max(problem.a, problem.b) <= MAX_FILTER
@@ -378,6 +371,7 @@ def suits_exchange(problem: Problem) -> bool:
     channels, filters = problem.channels // groups, problem.filters // groups
     return (
         not walks_columns(problem, "weight")
+        and not meets_positions(problem)
         and (groups == 1 or (filters == 1 and channels > 1))
         and problem.stride == (1, 1)
         and problem.mode == "zeros"
@@ -700,6 +694,8 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     ]
     if _is_small(problem):
         threads = 1
+    if meets_positions(problem):
+        return _plan_positions(problem, channels, filters, threads)
     if channels == 1 and filters <= 2 and _suits_lanes(problem, "weight", columns):
         bands = -(-ITEMS // -(-filters * groups // 16))
         return _plan_lanes(problem, rows, columns, bands, threads)
@@ -732,6 +728,41 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
         depth = _share(channels, max(depth // (ITEMS // taken or 1), least))
     lanes_of = UNPADDED_FILTERS if unpadded else FILTERS
     return LayerPlan(lanes_of, band, strip, depth, taps[0], taps[1], parts, bands, threads)
+
+
+@kept
+def meets_positions(problem: Problem) -> bool:
+    """Whether dW of few channels has positions in the lanes: where filters would leave them empty.
+
+    Few filters of 3 x 3 are faster down columns, full lanes of filters where many sums share what
+    is transposed (found with all at 1 to 12 channels, 1 to 64 filters of 1 x 1 to 7 x 7, 24 x 24 to
+    512 x 512).
+    """
+    groups = max(problem.groups, 1)
+    channels, filters = problem.channels // groups, problem.filters // groups
+    pairs, positions = channels * problem.a * problem.b, problem.y4[2] * problem.y4[3]
+    if problem.dtype not in FLOATS or problem.stride != (1, 1):
+        return False
+    if pairs > PAIRS_OF_POSITIONS or positions < POSITIONS_MET:
+        return False
+    if filters < (4 if problem.a == problem.b == 3 else 3 if groups > 1 else 1):
+        return False
+    if _lanes_filled(filters) < (0.6 if problem.one_tap else 0.8):
+        return True
+    return pairs <= 27 and (channels == 1 or positions >= 4 * POSITIONS_MET)
+
+
+def _plan_positions(problem: Problem, channels: int, filters: int, threads: int) -> LayerPlan:
+    """The plan for positions in the lanes: blocks of some rows, or of a part of one."""
+    rows, columns = problem.y4[2:]
+    at_once = max(POSITIONS_AT_ONCE // max(np.dtype(problem.dtype).itemsize, 4), 1)
+    strip = _share(columns, at_once)
+    band = _share(rows, at_once // strip)
+    sums = filters * channels * problem.a * problem.b
+    parts = -(-filters // -(-filters // -(-sums // SUMS_OF_POSITIONS)))
+    bands = min(-(-ITEMS // (parts * problem.groups)), problem.images * -(-rows // band))
+    threads = 1 if _is_small(problem) else min(threads, 16)
+    return LayerPlan(POSITIONS, band, strip, channels, problem.a, problem.b, parts, bands, threads)
 
 
 def _meets_taps_one_by_one(problem: Problem, channels: int, filters: int) -> bool:

@@ -64,6 +64,7 @@ include "layer_large_strips.pxi"
 include "layer_any_strips.pxi"
 include "layer_columns.pxi"
 include "layer_columns_weight.pxi"
+include "layer_positions_weight.pxi"
 include "layer_dots.pxi"
 include "layer_drivers.pxi"
 

@@ -300,6 +300,10 @@ cdef void item_of_weights(const Call *c, Py_ssize_t item, char *memory) noexcept
     weight_item(&c.p, item, memory)
 
 
+cdef void item_of_weight_positions(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
+    positions_item(&c.p, item, memory)
+
+
 cdef void item_of_weight_lanes(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
     weight_pixels_item(&c.p, item, <total *> c.sums, memory)
 
@@ -343,16 +347,19 @@ cdef int begin_weight(Call *c, const Layer *layer) noexcept nogil:
         )
         c.make = item_of_weight_columns
     else:
-        bytes = weight_bytes(p)
         if p.bands > 1:
             sums = aligned(
                 p.bands * p.groups * p.k * p.c * p.rows.taps * p.columns.taps * sizeof(real)
             )
-        c.items = (
-            p.bands * p.groups * parts_in(p.rows.taps, p.tap_rows)
-            * parts_in(p.columns.taps, p.tap_columns) * p.parts * parts_in(p.c, p.depth)
-        )
-        c.make = item_of_weights
+        c.items = p.bands * p.groups * p.parts
+        if p.lanes_of == POSITIONS:
+            bytes = positions_bytes(p)
+            c.make = item_of_weight_positions
+        else:
+            bytes = weight_bytes(p)
+            c.items *= parts_in(p.rows.taps, p.tap_rows) * parts_in(p.columns.taps, p.tap_columns)
+            c.items *= parts_in(p.c, p.depth)
+            c.make = item_of_weights
     c.bytes = bytes
     c.memory = <char *> malloc(sums + masks + 64)
     if c.memory == NULL:

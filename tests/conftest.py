@@ -49,6 +49,11 @@ BLOCKS = {
     "filters in the lanes": {"OF_A_PLANE": 10**9, "OF_A_TILE": 10**9},
     "filters in the lanes without padding": {"OF_A_PLANE": 10**9, "OF_A_TILE": -1},
     "taps of dW one by one": {"FULL_TILE": 0, "CHANNELS_OF_A_TAP": 2**20, "TRANSPOSED": 0},
+    "few positions at a time": {
+        "POSITIONS_MET": 1,
+        "POSITIONS_AT_ONCE": 90,
+        "SUMS_OF_POSITIONS": 20,
+    },
     "few rows at a time": {"COLUMN_ROWS": 3, "OUTPUTS_OF_FILTERS": 20},
 }
 

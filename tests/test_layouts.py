@@ -27,6 +27,8 @@ LAYERS = {
     "depthwise, stride": Problem((2, 17, 7, 8), (17, 1, 3, 3), stride=2, groups=17),
     "depthwise, large planes": Problem((1, 3, 30, 33), (3, 1, 3, 3), groups=3),
     "groups": Problem((2, 6, 7, 9), (9, 2, 3, 3), groups=3, dilation=2),
+    "few channels": Problem((2, 3, 24, 27), (5, 3, 3, 3)),
+    "few channels of groups": Problem((1, 4, 26, 25), (6, 2, 2, 3), groups=2, dilation=3),
     "whole images": Problem((9, 20, 3, 4), (40, 20, 3, 4), padding=0),
     "images of one pixel": Problem((9, 20, 1, 1), (40, 20, 1, 1)),
     "plane": Problem((20, 30), (3, 3), stride=2),
