@@ -747,9 +747,8 @@ def meets_positions(problem: Problem) -> bool:
         return False
     if filters < (4 if problem.a == problem.b == 3 else 3 if groups > 1 else 1):
         return False
-    if _lanes_filled(filters) < (0.6 if problem.one_tap else 0.8):
-        return True
-    return pairs <= 27 and (channels == 1 or positions >= 4 * POSITIONS_MET)
+    few, filled = (8, 0.6) if problem.one_tap else (27, 0.8)
+    return pairs <= few or _lanes_filled(filters) < filled
 
 
 def _plan_positions(problem: Problem, channels: int, filters: int, threads: int) -> LayerPlan:
