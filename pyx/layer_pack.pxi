@@ -145,7 +145,7 @@ cdef inline void pack_row(
 ) noexcept nogil:
     """A run of a row whose elements lie `element` apart, with its padding.
 
-    A row that is packed soon, `ahead` of this one, is fetched unless that is 0 or strides are large.
+    A row that is packed soon, `ahead` of this one, is fetched, unless that is 0.
     From the row's first element on, `room` may be read. Where that saves time, a vector is written
     behind the run too: there are rows that are packed later, or room for it.
     """
@@ -156,7 +156,7 @@ cdef inline void pack_row(
         begin = (run.first + run.low * run.step) * element
         x = row + begin
         to += run.low
-        if ahead != 0 and step <= 2:
+        if ahead != 0 and step <= 2:  # else too little of each line is needed
             fetch_ahead(x + ahead, length * step)
         if step == 1 and length >= LANES:
             for k in range(length // LANES):
