@@ -725,7 +725,7 @@ def _plan_weight(problem: Problem, threads: int) -> LayerPlan:
     pairs = depth * taps[0] * taps[1]
     if threads > 1 and taken * -(-channels // depth) < ITEMS and pairs > PAIRS:
         least = CHANNELS_OF_A_TAP if unpadded else PAIRS // (taps[0] * taps[1])
-        depth = _share(channels, max(depth // (ITEMS // taken or 1), least))
+        depth = min(depth, _share(channels, max(-(-channels // (ITEMS // taken or 1)), least)))
     lanes_of = UNPADDED_FILTERS if unpadded else FILTERS
     return LayerPlan(lanes_of, band, strip, depth, taps[0], taps[1], parts, bands, threads)
 
