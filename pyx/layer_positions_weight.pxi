@@ -113,16 +113,6 @@ cdef size_t positions_bytes(const Layer *p) noexcept nogil:
     ))
 
 
-cdef void pack_seen_row(
-    const Layer *p, const real *x, Py_ssize_t row, const Run *run, real *to
-) noexcept nogil:
-    row = source(row, p.rows.size, p.mode)
-    if row < 0:
-        memset(to, 0, run.count * sizeof(real))
-    else:
-        pack_row(to, x + row * p.x_row, p.x_col, run, 0, p.x_c if p.x_col == 1 else 0)
-
-
 cdef void pack_seen_rows(
     const Layer *p, const real *x, Py_ssize_t first, Py_ssize_t rows, const Run *run, real *to
 ) noexcept nogil:

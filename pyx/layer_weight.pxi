@@ -128,13 +128,23 @@ cdef inline bint inside(const Axis *axis, Py_ssize_t first, Py_ssize_t last) noe
     )
 
 
+cdef void pack_seen_row(
+    const Layer *p, const real *x, Py_ssize_t row, const Run *run, real *to
+) noexcept nogil:
+    """What is seen of a row of a plane of X, or of the padding that stands for it."""
+    row = source(row, p.rows.size, p.mode)
+    if row < 0:
+        memset(to, 0, run.count * sizeof(real))
+    else:
+        pack_row(to, x + row * p.x_row, p.x_col, run, 0, p.x_c if p.x_col == 1 else 0)
+
+
 cdef void show_x(
     WeightBlock *b, Py_ssize_t n, Py_ssize_t u, Py_ssize_t rows, Py_ssize_t v, Py_ssize_t columns
 ) noexcept nogil:
     """What rows and columns of Y see of X: in place, where that is one element, else a panel."""
     cdef const Layer *p = b.p
     cdef Py_ssize_t c, i, row, height, width, first, down = p.rows.stride, right = p.columns.stride
-    cdef Py_ssize_t ahead = p.x_c if p.x_col == 1 else 0
     cdef const real *x = <const real *> p.x + n * p.x_n + (b.group * p.c + b.c) * p.x_c
     cdef real *to = b.panel
     cdef Run run
@@ -155,11 +165,8 @@ cdef void show_x(
     for c in range(b.c_end - b.c):
         for i in range(height):
             row = u * p.rows.stride + i * (p.rows.stride // down)
-            row = source(row - p.rows.before + b.k * p.rows.dilation, p.rows.size, p.mode)
-            if row < 0:
-                memset(to, 0, width * sizeof(real))
-            else:
-                pack_row(to, x + c * p.x_c + row * p.x_row, p.x_col, &run, 0, ahead)
+            row += b.k * p.rows.dilation - p.rows.before
+            pack_seen_row(p, x + c * p.x_c, row, &run, to)
             to += width
     b.x = b.panel
     b.x_c = height * width
