@@ -44,8 +44,12 @@ cdef extern from "simd.h" nogil:
     vec join(const real *, const real *)
     void part(real *, real *, vec)
     vec only(vec, vec)
+    vec between(vec, vec)
     real flag(int)
 
+
+cdef enum:
+    PARTS = 3  # calls that are worked on together, at most: for dX, dW and the gradient of the bias
 
 include "common.pxi"
 include "layer_pack.pxi"
@@ -65,6 +69,7 @@ include "layer_any_strips.pxi"
 include "layer_columns.pxi"
 include "layer_columns_weight.pxi"
 include "layer_positions_weight.pxi"
+include "layer_bias.pxi"
 include "layer_dots.pxi"
 include "layer_drivers.pxi"
 

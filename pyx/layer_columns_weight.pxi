@@ -28,10 +28,11 @@ cdef struct WeightStrip:
 
 cdef inline void products_down(
     const WeightStrip *t, vec *acc, Py_ssize_t i, Py_ssize_t seen, Py_ssize_t ahead,
-    const real *mask, int stride, bint pair, bint two, const vec *y, int at_0, int at_1, int at_2
+    const vec *mask, int stride, bint pair, bint two, const vec *y, int at_0, int at_1, int at_2
 ) noexcept nogil:
     """A row of X with the y that see it through the tap rows 0, 1 and 2; where negative, none."""
-    cdef vec x
+    cdef vec x[SIDE]
+    cdef vec met
     cdef int q, f, tap
     cdef const real *row = t.x[i]
     if row == NULL:
@@ -41,19 +42,22 @@ cdef inline void products_down(
     if stride == 2:
         fetch(row + ahead + LANES)
     for q in range(SIDE):
-        if stride == 1:
-            x = look(row + q, t.x_apart, pair)
-        else:
-            x = every_second(row, t.x_apart if pair else LANES, q)
-        x = only(x, peek(mask + q * LANES))
+        if stride == 2:
+            x[q] = every_second(row, t.x_apart if pair else LANES, q)
+        elif FAST_PRODUCTS and not pair and q == 1:
+            x[2] = load(row + 2)
+            x[1] = between(x[0], x[2])
+        elif not FAST_PRODUCTS or pair or q == 0:
+            x[q] = look(row + q, t.x_apart, pair)
+        met = only(x[q], mask[q])
         for f in range(2 if two else 1):
             tap = f * SIDE * SIDE + q
             if at_0 >= 0:
-                acc[tap] = acc[tap] + y[f * SIDE + at_0] * x
+                acc[tap] = acc[tap] + y[f * SIDE + at_0] * met
             if at_1 >= 0:
-                acc[tap + SIDE] = acc[tap + SIDE] + y[f * SIDE + at_1] * x
+                acc[tap + SIDE] = acc[tap + SIDE] + y[f * SIDE + at_1] * met
             if at_2 >= 0:
-                acc[tap + 2 * SIDE] = acc[tap + 2 * SIDE] + y[f * SIDE + at_2] * x
+                acc[tap + 2 * SIDE] = acc[tap + 2 * SIDE] + y[f * SIDE + at_2] * met
 
 
 cdef inline void weight_down(
@@ -61,7 +65,7 @@ cdef inline void weight_down(
 ) noexcept nogil:
     """The nine sums of a few strips of one vector of Y, or of `two` filters."""
     cdef vec acc[2 * SIDE * SIDE]
-    cdef const real *mask
+    cdef vec mask[SIDE + 1]
     cdef vec y[2 * SIDE]  # of each filter: this row, the one before, and the one before that
     cdef Py_ssize_t i, v, column, at, seen, ahead = t.x_ahead, y_ahead = t.y_ahead
     cdef int k, f, _once
@@ -72,7 +76,8 @@ cdef inline void weight_down(
             column = t.column + v * LANES
             at = t.y_at + column
             seen = t.x_at + column * stride
-            mask = t.masks + v * (SIDE + 1) * LANES
+            for k in range(SIDE + 1):
+                mask[k] = load(t.masks + (v * (SIDE + 1) + k) * LANES)
             for k in range(2 * SIDE):
                 y[k] = splat(0)
             for i in range(t.count):
@@ -80,8 +85,7 @@ cdef inline void weight_down(
                     y[f * SIDE + 2] = y[f * SIDE + 1]
                     y[f * SIDE + 1] = y[f * SIDE]
                     y[f * SIDE] = only(
-                        look(t.y[i] + at + f * t.y_apart, t.y_apart, pair),
-                        peek(mask + SIDE * LANES),
+                        look(t.y[i] + at + f * t.y_apart, t.y_apart, pair), mask[SIDE],
                     )
                     fetch(t.y[i] + at + f * t.y_apart + y_ahead)
                 if stride == 1:
@@ -365,14 +369,16 @@ cdef inline Py_ssize_t weight_units(const Layer *p) noexcept nogil:
     return p.bands * parts_in(p.groups * p.k, 2) * p.c
 
 
-cdef void weight_columns_item(
-    const WeightColumns *c, const Layer *p, Py_ssize_t item, total *sums, const Columns *columns,
-    const Job *job, Pending *pending, char *memory
-) noexcept nogil:
-    """Item: channel of X in its group, two filters, band of all blocks of rows of all images.
+cdef struct Call
 
-    Unless `columns` is NULL, rows of dX are made with the rows of Y that lie where they do.
-    """
+
+cdef void weight_columns_item(
+    const Call *call, Py_ssize_t item, Pending *pending, char *memory
+) noexcept nogil:
+    """Item: channel of X in its group, two filters, band of all blocks of rows of all images."""
+    cdef const WeightColumns *c = &call.weight_columns
+    cdef const Layer *p = &call.p
+    cdef total *sums = <total *> call.sums
     cdef Py_ssize_t filters = p.groups * p.k, r = item % p.c, m, n, u, i, k, band, first, last
     cdef Py_ssize_t x_apart, size = SIDE * SIDE, n_next, u_next
     cdef const real *x
@@ -408,14 +414,13 @@ cdef void weight_columns_item(
             u_next = (i + 1) % c.blocks * p.band
             pending.x_ahead = (n_next - n) * p.x_n + (u_next - u) * p.rows.stride * p.x_row
             pending.y_ahead = (n_next - n) * p.y_n + (u_next - u) * p.y_row
+            if call.beside != NULL:  # which is first to read the next plane
+                pending.y_ahead = p.y_n if i + c.blocks < last else AHEAD * LANES
         x = <const real *> p.x + n * p.x_n + (m // p.k * p.c + r) * p.x_c
         y = <const real *> p.y + n * p.y_n + m * p.y_k
-        if columns != NULL:
+        if u == 0 and r == 0:
             k = n * filters + m
-            walk_planes(
-                columns, job, k, k + (2 if two else 1), i % c.blocks, c.blocks, &pending.walked,
-                memory + c.bytes,
-            )
+            make_beside(call, k, k + (2 if two else 1), pending, memory)
         within = two and together != ALONE and p.y_k != 0 and within_memory(
             c, p, x, x_apart, y, p.y_k
         )

@@ -68,9 +68,6 @@ cdef Py_ssize_t measure(Job *job) noexcept nogil:
     )
 
 
-cdef struct Call
-
-
 ctypedef void (*Make)(const Call *, Py_ssize_t, char *) noexcept nogil
 
 
@@ -81,7 +78,8 @@ cdef struct Call:
     Columns columns
     WeightColumns weight_columns
     bint back  # the gradient of X
-    const Call *beside  # another that the items of this one make in passing
+    const Call *beside  # dX, whose planes the items of dW make in passing
+    const Call *summed  # the gradient of the bias, whose sums they make in passing
     char *memory  # of all threads: walks, masks, sums
     char *sums
     int not_finite
@@ -183,7 +181,6 @@ cdef int begin_correlation(Call *c, const Layer *layer, bint back) noexcept nogi
         leave_out_gaps(p)
     lattices = (p.rows.stride + p.columns.stride) if back else 2
     c.back = back
-    c.beside = NULL
     describe(job, p, back)
     if down:
         job.band = p.band
@@ -288,9 +285,8 @@ cdef void describe(Job *job, const Layer *p, bint back) noexcept nogil:
     job.far = p.n * p.groups * job.r * job.height * job.width * <Py_ssize_t> sizeof(real) >= FAR
 
 
-cdef void end_correlation(Call *c) noexcept nogil:
+cdef void end_correlation(const Call *c) noexcept nogil:
     exactly(&c.p, c.back)
-    free(c.memory)
 
 
 # ---------------------------------------------------------------- the gradient of W
@@ -310,17 +306,23 @@ cdef void item_of_weight_lanes(const Call *c, Py_ssize_t item, char *memory) noe
 
 cdef void item_of_weight_columns(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
     cdef Py_ssize_t units = weight_units(&c.p), i
-    cdef const Columns *columns = NULL
-    cdef const Job *job = NULL
     cdef Pending pending
     pending.x = pending.y = pending.walked.at = NULL
-    if c.beside != NULL:
-        columns = &c.beside.columns
-        job = &c.beside.job
     for i in range(item * units // c.items, (item + 1) * units // c.items):
-        weight_columns_item(
-            &c.weight_columns, &c.p, i, <total *> c.sums, columns, job, &pending, memory
+        weight_columns_item(c, i, &pending, memory)
+
+
+cdef void make_beside(
+    const Call *c, Py_ssize_t first, Py_ssize_t last, Pending *pending, char *memory
+) noexcept nogil:
+    """Planes of dX, and sums of planes of Y, where these lie in the cache; they count channels."""
+    if c.beside != NULL:
+        walk_planes(
+            &c.beside.columns, &c.beside.job, first, last, 0, 1, &pending.walked,
+            memory + c.weight_columns.bytes,
         )
+    if c.summed != NULL:
+        sum_planes(&c.summed.p, first, last, <total *> c.summed.sums)
 
 
 cdef int begin_weight(Call *c, const Layer *layer) noexcept nogil:
@@ -328,7 +330,7 @@ cdef int begin_weight(Call *c, const Layer *layer) noexcept nogil:
     cdef Layer *p = &c.p
     cdef size_t masks = 0, sums = 0, bytes
     c.p = layer[0]
-    c.beside = NULL
+    c.beside = c.summed = NULL
     c.not_finite = False
     p.band = min(p.band, p.rows.outputs)
     p.strip = min(p.strip, p.columns.outputs)
@@ -373,7 +375,7 @@ cdef int begin_weight(Call *c, const Layer *layer) noexcept nogil:
     return 0
 
 
-cdef void end_weight(Call *c) noexcept nogil:
+cdef void end_weight(const Call *c) noexcept nogil:
     """W from all sums."""
     cdef const Layer *p = &c.p
     cdef Py_ssize_t i, size = p.groups * p.k * p.c * p.rows.taps * p.columns.taps
@@ -390,58 +392,110 @@ cdef void end_weight(Call *c) noexcept nogil:
                 add_bands(p, i * size // p.threads, (i + 1) * size // p.threads, size)
         if c.not_finite:
             exact_weights(p)
-    free(c.memory)
 
 
 # ---------------------------------------------------------------- the gradient of the bias
 
 
 cdef void item_of_bias(const Call *c, Py_ssize_t item, char *memory) noexcept nogil:
-    cdef Py_ssize_t m, channels = c.p.groups * c.p.k
-    for m in range(item * channels // c.items, (item + 1) * channels // c.items):
-        channel_sum(&c.p, m)
+    cdef Py_ssize_t sums = plane_sums(&c.p)
+    sum_planes(
+        &c.p, item * sums // c.items, (item + 1) * sums // c.items, <total *> c.sums
+    )
 
 
-cdef void begin_bias(Call *c, const Layer *p) noexcept nogil:
+cdef int begin_bias(Call *c, const Layer *p) noexcept nogil:
     c.p = p[0]
     c.make = item_of_bias
-    c.items = items_of_planes(p.groups * p.k, p.n * p.rows.outputs * p.columns.outputs)
+    c.items = items_of_planes(
+        plane_sums(p), images_of_sum(p) * p.rows.outputs * p.columns.outputs
+    )
     c.bytes = 0
+    c.memory = <char *> malloc(plane_sums(p) * sizeof(total) + 1)
+    c.sums = c.memory
+    return 0 if c.memory != NULL else -1
 
 
 # ---------------------------------------------------------------- all of them
 
 
-cdef void make_item(
-    const Call *calls, int count, Py_ssize_t item, char *memory
+cdef enum:
+    LARGE = 512  # elements of a plane of Y that is summed up by itself: small ones are many at once
+    NEAR = 1 << 18  # bytes of Y that stay in L2 from one call to the next
+    RUNS = 64
+
+
+cdef struct Turn:
+    # Items of a call that are made one after the other: neighbours share lines of memory.
+    int call
+    Py_ssize_t first, last
+
+
+cdef Py_ssize_t runs_of(const Call *c, Py_ssize_t threads) noexcept nogil:
+    """Runs that the items of a call are made in."""
+    cdef const Layer *p = &c.p
+    cdef Py_ssize_t size = p.n * p.groups * p.k * p.rows.outputs * p.columns.outputs
+    if threads == 1 and size * <Py_ssize_t> sizeof(real) < NEAR:
+        return min(c.items, <Py_ssize_t> 1)
+    return min(c.items, max(<Py_ssize_t> RUNS, 8 * threads))
+
+
+cdef Py_ssize_t lay_turns(
+    const Call *calls, int count, Py_ssize_t threads, Turn *turns
 ) noexcept nogil:
-    cdef int i = 0
-    while i < count - 1 and item >= calls[i].items:
-        item -= calls[i].items
-        i += 1
-    calls[i].make(&calls[i], item, memory)
+    """The runs of all calls, as much of each as of the others: they read the same Y. How many."""
+    cdef Py_ssize_t done[PARTS]
+    cdef Py_ssize_t runs[PARTS]
+    cdef Py_ssize_t turn = 0
+    cdef int i, next
+    for i in range(count):
+        done[i] = 0
+        runs[i] = runs_of(&calls[i], threads)
+    while True:
+        next = -1
+        for i in range(count):
+            if done[i] < runs[i] and (next < 0 or done[i] * runs[next] < done[next] * runs[i]):
+                next = i
+        if next < 0:
+            return turn
+        turns[turn].call = next
+        turns[turn].first = done[next] * calls[next].items // runs[next]
+        done[next] += 1
+        turns[turn].last = done[next] * calls[next].items // runs[next]
+        turn += 1
+
+
+cdef void take_turn(const Call *calls, const Turn *turn, char *memory) noexcept nogil:
+    cdef Py_ssize_t item
+    for item in range(turn.first, turn.last):
+        calls[turn.call].make(&calls[turn.call], item, memory)
 
 
 cdef int run(const Call *calls, int count) noexcept nogil:
     """Make all items of a few calls, shared among the threads of the one that has most."""
-    cdef Py_ssize_t item, items = 0, bytes = 0, threads = 1, run_of
+    cdef Py_ssize_t turn, count_of_turns = 0, bytes = 0, threads = 1
+    cdef Turn *turns
     cdef char *memory
     cdef int i
     for i in range(count):
-        items += calls[i].items
         bytes = max(bytes, calls[i].bytes)
         threads = max(threads, calls[i].p.threads)
     threads = max(min(threads, ROOM // max(bytes, <Py_ssize_t> 1)), <Py_ssize_t> 1)
-    memory = <char *> malloc(threads * bytes + 64)
+    for i in range(count):
+        count_of_turns += runs_of(&calls[i], threads)
+    memory = <char *> malloc(threads * bytes + 64 + count_of_turns * sizeof(Turn))
     if memory == NULL:
         return -1
+    turns = <Turn *> (align(memory) + threads * bytes)
+    lay_turns(calls, count, threads, turns)
     if threads == 1:
-        for item in range(items):
-            make_item(calls, count, item, align(memory))
+        for turn in range(count_of_turns):
+            take_turn(calls, &turns[turn], align(memory))
     else:
-        run_of = max(items // (8 * threads), <Py_ssize_t> 1)  # neighbours share lines of memory
-        for item in prange(items, num_threads=<int> threads, schedule="dynamic", chunksize=run_of):
-            make_item(calls, count, item, align(memory) + threadid() * bytes)
+        for turn in prange(
+            count_of_turns, num_threads=<int> threads, schedule="dynamic", chunksize=1
+        ):
+            take_turn(calls, &turns[turn], align(memory) + threadid() * bytes)
     free(memory)
     return 0
 
@@ -451,38 +505,56 @@ cdef int forward(const Layer *p) noexcept nogil:
     cdef int failed = begin_correlation(&c, p, False)
     if not failed:
         failed = run(&c, 1)
-        end_correlation(&c)
+        if not failed:
+            end_correlation(&c)
+        free(c.memory)
     return failed
 
 
 cdef int backward(const Layer *x, const Layer *w, const Layer *b) noexcept nogil:
     """The gradients of X, of W and of the bias; those that are NULL are not wanted."""
-    cdef Call calls[3]
-    cdef int count = 0, failed = 0, i
+    cdef Call calls[PARTS]
     cdef Call *of_x = NULL
     cdef Call *of_w = NULL
+    cdef Call *of_b = NULL
+    cdef int count = 0, failed = 0, i
     if x != NULL:
-        failed = begin_correlation(&calls[0], x, True)
-        if failed:
-            return failed
-        of_x = &calls[0]
-        count = 1
-    if w != NULL:
-        failed = begin_weight(&calls[count], w)
-        if not failed:
-            of_w = &calls[count]
-            count += 1
+        of_x = &calls[count]
+        failed = begin_correlation(of_x, x, True)
+        count += not failed
+    if w != NULL and not failed:
+        of_w = &calls[count]
+        failed = begin_weight(of_w, w)
+        count += not failed
     if b != NULL and not failed:
-        begin_bias(&calls[count], b)
-        count += 1
-    if of_x != NULL and of_w != NULL and x.lanes_of == w.lanes_of == COLUMNS:
-        of_w.beside = of_x  # each plane of Y is read once
+        of_b = &calls[count]
+        failed = begin_bias(of_b, b)
+        count += not failed
+    if not failed:
+        meet_in_passing(of_x, of_w, of_b)
+        failed = run(calls, count)
+    if not failed:
+        if of_x != NULL:
+            end_correlation(of_x)
+        if of_w != NULL:
+            end_weight(of_w)
+        if of_b != NULL:
+            bias_of_sums(&of_b.p, <const total *> of_b.sums)
+    for i in range(count):
+        free(calls[i].memory)
+    return failed
+
+
+cdef void meet_in_passing(Call *of_x, Call *of_w, Call *of_b) noexcept nogil:
+    """Let what dW reads plane by plane of Y be read once, for the others too."""
+    if of_w == NULL or of_w.p.lanes_of != COLUMNS:
+        return
+    if of_x != NULL and of_x.p.lanes_of == COLUMNS and of_x.p.parts == 1:
+        of_w.beside = of_x
         of_w.bytes += of_x.bytes
         of_x.items = 0
-    if not failed:
-        failed = run(calls, count)
-    if of_x != NULL:
-        end_correlation(of_x)
-    if of_w != NULL:
-        end_weight(of_w)
-    return failed
+    if of_b != NULL and images_of_sum(&of_b.p) == 1 and (
+        of_b.p.rows.outputs * of_b.p.columns.outputs >= LARGE
+    ):
+        of_w.summed = of_b
+        of_b.items = 0

@@ -1,0 +1,100 @@
+# The gradient of the bias: sums of planes of Y
+#
+# db[m] = sum over n, u, v of Y[n, m, u, v]
+#
+# A plane is summed up run by run, in the lanes of a vector; the lanes of as many planes as a vector
+# has are added up at once. The sums of planes, or of several images' where there are too many of
+# them, are kept and added up in the order of the images.
+
+cdef enum:
+    SUMMED = 4096  # elements that are added up in one type before they join in `total`
+    PLANE_SUMS = 1 << 20  # at most
+
+
+cdef inline vec lane_sums(const real *y, Py_ssize_t count) noexcept nogil:
+    """The sums, lane by lane, of a run of at most SUMMED elements."""
+    cdef vec acc[4]
+    cdef Py_ssize_t vectors = count // LANES, j
+    cdef int k
+    for k in range(4):
+        acc[k] = splat(0)
+    for j in range(vectors // 4):
+        for k in range(4):
+            acc[k] += peek(y + (4 * j + k) * LANES)
+    for j in range(vectors // 4 * 4, vectors):
+        acc[0] += peek(y + j * LANES)
+    if count % LANES > 0:
+        acc[1] += load_some(y + vectors * LANES, <int> (count % LANES))
+    return (acc[0] + acc[1]) + (acc[2] + acc[3])
+
+
+cdef inline const real *run_of_plane(
+    const Layer *p, const real *y, Py_ssize_t first, Py_ssize_t count, real *copy
+) noexcept nogil:
+    """Elements of a plane, row by row: where they lie, or a copy."""
+    cdef Py_ssize_t columns = p.columns.outputs, i, j, k
+    if p.y_col == 1 and (p.y_row == columns or p.rows.outputs == 1):
+        return y + first
+    i = first // columns
+    j = first % columns
+    for k in range(count):
+        copy[k] = y[i * p.y_row + j * p.y_col]
+        j += 1
+        if j == columns:
+            j = 0
+            i += 1
+    return copy
+
+
+cdef inline Py_ssize_t images_of_sum(const Layer *p) noexcept nogil:
+    """Images whose planes are summed up together: one, where there are not too many planes."""
+    return max(parts_in(p.n * p.groups * p.k, PLANE_SUMS), <Py_ssize_t> 1)
+
+
+cdef inline Py_ssize_t plane_sums(const Layer *p) noexcept nogil:
+    """How many there are."""
+    return p.groups * p.k * parts_in(p.n, images_of_sum(p))
+
+
+cdef void sum_planes(const Layer *p, Py_ssize_t first, Py_ssize_t last, total *sums) noexcept nogil:
+    """Sums from first to last, which count channels, then images."""
+    cdef Py_ssize_t channels = p.groups * p.k, images = images_of_sum(p), image, n, m, i, begin
+    cdef Py_ssize_t elements = p.rows.outputs * p.columns.outputs, count, run
+    cdef real copy[SUMMED]
+    cdef real flat[LANES]
+    cdef vec a[LANES]
+    cdef int k
+    for i in range(first, last):
+        sums[i] = 0
+    while first < last:
+        count = min(last - first, <Py_ssize_t> LANES)
+        for image in range(images):
+            for run in range(parts_in(elements, SUMMED)):
+                begin = run * SUMMED
+                for k in range(LANES):
+                    a[k] = splat(0)
+                for k in range(<int> count):
+                    m = (first + k) % channels
+                    n = (first + k) // channels * images + image
+                    if n < p.n:
+                        i = min(elements - begin, <Py_ssize_t> SUMMED)
+                        a[k] = lane_sums(
+                            run_of_plane(
+                                p, <const real *> p.y + n * p.y_n + m * p.y_k, begin, i, copy
+                            ), i,
+                        )
+                add_in_pairs(a, LANES)
+                store(flat, a[0])
+                for k in range(<int> count):
+                    sums[first + k] += flat[k]
+        first += count
+
+
+cdef void bias_of_sums(const Layer *p, const total *sums) noexcept nogil:
+    cdef Py_ssize_t channels = p.groups * p.k, blocks = parts_in(p.n, images_of_sum(p)), m, i
+    cdef total s
+    for m in range(channels):
+        s = 0
+        for i in range(blocks):
+            s += sums[i * channels + m]
+        (<real *> p.w)[m * p.w_k] = <real> s
