@@ -24,6 +24,7 @@ from .problem import (
 from .threads import check_threads, get_num_threads
 
 ONE, SAME, ZEROS, AUTO = 1, "same", "zeros", "auto"  # the settings of a plain call
+ALL = "dx", "dw", "db"
 
 
 class Gradients(NamedTuple):
@@ -286,7 +287,7 @@ def conv2d_backward(
     x: ArrayLike,
     w: ArrayLike,
     *,
-    need: str | Sequence[str] = ("dx", "dw", "db"),
+    need: str | Sequence[str] = ALL,
     stride: Pair = 1,
     padding: Padding = "same",
     dilation: Pair = 1,
@@ -341,17 +342,17 @@ def conv2d_backward(
     >>> [g.shape for g in conv2d.conv2d_backward(dy, x, w, stride=2, groups=2)]
     [(2, 4, 9, 9), (6, 2, 3, 3), (6,)]
     """
-    dy, x, w = operand("dy", dy), operand("x", x), operand("w", w)
     needed = _parse_need(need)
     if _plain(stride, padding, dilation, groups, padding_mode, algorithm, out):
-        gradients = _plain_gradients(dy, x, w, needed, num_threads)
-        if gradients is not None:
-            return gradients
+        plain = _door.gradients_same(dy, x, w, needed, num_threads)
+        if plain is not None:
+            return Gradients(*plain)
     settings = stride, padding, dilation, groups, padding_mode, algorithm
     call = "conv2d_backward", (dy, x, w), (needed, *settings), num_threads
     known = _door.again(call, out)
     if known is not None:
         return Gradients(*known)
+    dy, x, w = operand("dy", dy), operand("x", x), operand("w", w)
     types = np.result_type(dy, w), np.result_type(x, dy), dy.dtype.newbyteorder("=")
     problem = find_problem(("x", x.shape), ("w", w.shape), types[0], *settings)
     check_dy(dy, problem)
@@ -372,13 +373,20 @@ def conv2d_backward(
             _door.keep(call, made, tuple(gradients))
             return gradients
     dx = dw = db = None
+    made = []
     if "dx" in needed:
-        dx, _ = _input_gradient(problem, w, dy, outs[0], num_threads)
+        dx, call_of_dx = _input_gradient(problem, w, dy, outs[0], num_threads)
+        made.append(call_of_dx)
     if "dw" in needed:
-        dw, _ = _weight_gradient(problem.of_type(types[1]), x, dy, outs[1], num_threads)
+        of_type = problem.of_type(types[1])
+        dw, call_of_dw = _weight_gradient(of_type, x, dy, outs[1], num_threads)
+        made.append(call_of_dw)
     if "db" in needed:
-        db = _bias_gradient(problem.of_type(types[2]), dy, outs[2], num_threads)
-    return Gradients(dx, dw, db)
+        db, call_of_db = _bias_gradient(problem.of_type(types[2]), dy, outs[2], num_threads)
+        made.append(call_of_db)
+    gradients = Gradients(dx, dw, db)
+    _door.keep(call, _door.together(made), tuple(gradients))
+    return gradients
 
 
 def conv_transpose2d(
@@ -455,26 +463,6 @@ def conv_transpose2d(
     result, made = _deliver_input(problem, w, x, bias, out, num_threads)
     _door.keep(call, made, (result,))
     return result
-
-
-def _plain_gradients(
-    dy: Array, x: Array, w: Array, needed: tuple[str, ...], num_threads: int | None
-) -> Gradients | None:
-    """The gradients of two planes of one type, with all settings at their defaults, else None."""
-    if not needed or not x.dtype == w.dtype == dy.dtype or x.shape != dy.shape:
-        return None
-    dx = dw = db = None
-    if "dx" in needed:
-        dx = _door.input_same(x.shape, w, dy, num_threads)
-        if dx is None:  # before dw is made in vain
-            return None
-    if "dw" in needed:
-        dw = _door.weight_same(x, w.shape, dy, num_threads)
-    if "db" in needed:
-        db = _door.bias_same(w.shape, dy, num_threads)
-    if (dw is None and "dw" in needed) or (db is None and "db" in needed):
-        return None
-    return Gradients(dx, dw, db)
 
 
 def _is_planar(problem: Problem, direction: str, source: Array) -> bool:
@@ -590,16 +578,16 @@ def _weight_gradient(
 
 def _bias_gradient(
     problem: Problem, dy: Array, out: Array | None, num_threads: int | None
-) -> Array:
+) -> tuple[Array, planar.Made]:
     dtype = np.dtype(problem.dtype)
     threads = _threads(num_threads)
     dy = readable(dy, dtype, not problem.plane, plane=problem.plane)
     result = Result(problem.b_shape, dtype, out, plane=problem.plane)
     if problem.plane:
-        planar.bias_gradient(dy, make_plan(problem, "weight", threads), result)
+        made = planar.bias_gradient(dy, make_plan(problem, "weight", threads), result)
     else:
-        layer.bias_gradient(problem, dy, threads, result)
-    return result.array
+        made = layer.bias_gradient(problem, dy, threads, result)
+    return result.array, made
 
 
 def _plain(
@@ -656,6 +644,8 @@ def _as_bias(bias: Array, filters: int, problem: Problem, dtype: np.dtype[Any]) 
 
 def _parse_need(need: str | Sequence[str]) -> tuple[str, ...]:
     """The gradients asked for."""
+    if need is ALL:
+        return ALL
     names = (need,) if isinstance(need, str) else need
     if not isinstance(names, (tuple, list)):
         raise TypeError(f"need is {need!r}, expected a name or several of dx, dw, db")

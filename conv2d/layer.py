@@ -221,21 +221,22 @@ def gradients(
 ) -> Made:
     """dX, dW and db, those that are not None, in one call of the kernels where they can."""
     calls: list[Call | None] = [None, None, None]
+    made: list[Made] = []
     if dx is not None:
         calls[0] = _input_call(problem, w, dy, threads, dx)
         if calls[0] is None:
-            input_gradient(problem, dy, w, None, threads, dx)
+            made.append(input_gradient(problem, dy, w, None, threads, dx))
     if dw is not None:
         calls[1] = _weight_call(problem, x, dy, threads, dw)
         if calls[1] is None:
-            weight_gradient(problem, x, dy, threads, dw)
+            made.append(weight_gradient(problem, x, dy, threads, dw))
     if db is not None:
         calls[2] = _bias_call(problem, dy, threads, db)
-    made = _door.layer_gradients(*calls) if any(calls) else None
+    if any(calls):
+        made.append(_door.layer_gradients(*calls))
     if db is not None and calls[2] is not None:
         _deliver_bias(calls[2], db)
-    wanted = [result is not None for result in (dx, dw, db)]
-    return made if [call is not None for call in calls] == wanted else None
+    return _door.together(made)
 
 
 def _input_call(problem: Problem, w: Array, dy: Array, threads: int, result: Result) -> Call | None:
@@ -454,11 +455,12 @@ def _exchanged(problem: Problem) -> Problem:
     )
 
 
-def bias_gradient(problem: Problem, dy: Array, threads: int, result: Result) -> None:
+def bias_gradient(problem: Problem, dy: Array, threads: int, result: Result) -> Made:
     """db from dY."""
     call = _bias_call(problem, dy, threads, result)
-    _door.layer_gradients(None, None, call)
+    made = _door.layer_gradients(None, None, call)
     _deliver_bias(call, result)
+    return made
 
 
 def _bias_call(problem: Problem, dy: Array, threads: int, result: Result) -> Call:

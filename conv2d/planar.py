@@ -12,7 +12,7 @@ from .arrays import Result
 from .plan import MAX_FILTER, SEPARABLE_COLUMNS, Plan
 from .problem import PADDING_MODES, Array, Problem
 
-# The one call of the kernels that was all there was to do, else None.
+# The calls of the kernels that were all there was to do, as one, else None.
 Made: TypeAlias = "_door.Call | None"
 
 
@@ -66,12 +66,15 @@ def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: R
     return made if len(blocks) == 1 else None
 
 
-def bias_gradient(dy: Array, plan: Plan, result: Result) -> None:
+def bias_gradient(dy: Array, plan: Plan, result: Result) -> Made:
     """db, 0-dimensional, from dY."""
-    total = np.zeros((1, 1), dy.dtype)
-    if dy.size:
-        _door.add_up(dy, total, plan)
-    result.write((), total.reshape(()))
+    direct = result.direct
+    total = np.zeros((1, 1), dy.dtype) if direct is None else direct.reshape(1, 1)
+    total[...] = 0
+    made = _door.add_up(dy, total, plan) if dy.size else None
+    if direct is None:
+        result.write((), total.reshape(()))
+    return made
 
 
 def _correlate(

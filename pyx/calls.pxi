@@ -6,7 +6,7 @@
 # own class and of native numbers, C-contiguous, not empty, none of them overlapping another.
 
 cdef enum:
-    CORRELATE, WEIGHT, CORRELATE_SET, WEIGHT_SET, LAYER, GRADIENTS  # the kernels
+    CORRELATE, WEIGHT, ADD_UP, CORRELATE_SET, WEIGHT_SET, LAYER, GRADIENTS  # the kernels
     PARTS = 3  # layers that are worked on together, for dX, dW and db
     OPERANDS = 4  # X, W, Y and the bias
     ARRAYS = 6  # of a call, at most: dY, X, W, dX, dW and db
@@ -49,6 +49,8 @@ cdef int do(Task *task) except -1:
         return run(<Work> table.correlate, plane, &plane.threads, task.flops)
     if task.kernel == WEIGHT:
         return run(<Work> table.weight, plane, &plane.threads, task.flops)
+    if task.kernel == ADD_UP:
+        return run(<Work> table.add_up, plane, &plane.threads, task.flops)
     if task.kernel == CORRELATE_SET:
         return run(<Work> table.correlate_set, planes, &planes.threads, task.flops)
     if task.kernel == WEIGHT_SET:
@@ -115,6 +117,7 @@ cdef class Call:
     """A call that was made, and to which arrays its pointers point."""
 
     cdef Task task
+    cdef Call next  # what else was made of the same arrays, or None
     cdef int array[PARTS][OPERANDS]  # -1 where there is no such operand
     cdef Py_ssize_t offset[PARTS][OPERANDS]  # bytes
     cdef int results
@@ -133,6 +136,23 @@ cdef class Call:
 
     cdef bint learn(self, list arrays, int results):
         """Find out to which arrays, the last of them results, the pointers point, if to any."""
+        cdef int i, number
+        self.results = results
+        for i in range(results):
+            array = arrays[len(arrays) - results + i]
+            self.ranks[i] = -1 if array is None else cnp.PyArray_NDIM(array)
+            self.kinds[i] = -1 if array is None else cnp.PyArray_TYPE(array)
+            for number in range(self.ranks[i]):
+                self.sizes[i][number] = cnp.PyArray_DIM(array, number)
+        call = self
+        while call is not None:
+            if not (<Call> call).find(arrays):
+                return False
+            call = (<Call> call).next
+        return True
+
+    cdef bint find(self, list arrays):
+        """Find out to which arrays the pointers of this one point, if to any."""
         cdef int part, number, i
         cdef const char *pointer
         cdef const char *start
@@ -150,13 +170,6 @@ cdef class Call:
                             self.offset[part][number] = pointer - start
                 if self.array[part][number] < 0:
                     return False  # to a copy
-        self.results = results
-        for i in range(results):
-            array = arrays[len(arrays) - results + i]
-            self.ranks[i] = -1 if array is None else cnp.PyArray_NDIM(array)
-            self.kinds[i] = -1 if array is None else cnp.PyArray_TYPE(array)
-            for number in range(self.ranks[i]):
-                self.sizes[i][number] = cnp.PyArray_DIM(array, number)
         return True
 
     cdef bint fits(self, int i, object array) noexcept:
@@ -169,8 +182,8 @@ cdef class Call:
 
     cdef list repeat(self, tuple inputs, tuple out):
         """Make it with other arrays; returns the results, or None where these do not fit."""
-        cdef Task task
-        cdef int part, number, i
+        cdef int i
+        cdef Call call = self
         cdef list arrays = list(inputs)
         if out is not None and len(out) != self.results:
             return None
@@ -185,7 +198,15 @@ cdef class Call:
                 return None
         if out is not None and not are_apart(arrays):
             return None
-        task = self.task
+        while call is not None:
+            call.repeat_of(arrays)
+            call = call.next
+        return arrays[len(inputs):]
+
+    cdef int repeat_of(self, list arrays) except -1:
+        """Make this one."""
+        cdef Task task = self.task
+        cdef int part, number, i
         for part in range(parts_of(&task)):
             for number in range(<int> OPERANDS):
                 i = self.array[part][number]
@@ -193,8 +214,19 @@ cdef class Call:
                     operand_of(&task, part, number)[0] = (
                         <char *> cnp.PyArray_DATA(arrays[i]) + self.offset[part][number]
                     )
-        do(&task)
-        return arrays[len(inputs):]
+        return do(&task)
+
+
+def together(list calls):
+    """Calls that were all there was to do, as one; None if one of them was not."""
+    cdef Call call, last = None
+    for call in calls:
+        if call is None:
+            return None
+        if last is not None:
+            last.next = call
+        last = call
+    return calls[0] if calls else None
 
 
 cdef dict kept_calls = {}

@@ -298,10 +298,12 @@ def weight(
 
 def add_up(cnp.ndarray y, cnp.ndarray total, plan):
     """The sum of Y into `total` (1, 1)."""
-    cdef Plane p
-    lay(&p, y, total, y, 0, 0)
+    cdef Call call = Call()
+    cdef Plane *p = &call.task.planes.plane
+    lay(p, y, total, y, 0, 0)
     _, p.band, p.strip, p.threads = plan
-    run_plane(tables[element_of(y.dtype)].add_up, &p)
+    call.run(ADD_UP, element_of(y.dtype), flops_of_plane(p))
+    return call
 
 
 def dot(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left):
@@ -637,13 +639,12 @@ def input_same(input_shape, w, dy, num_threads):
     return correlate_same(dy, w, True, num_threads)
 
 
-def weight_same(x, weight_shape, dy, num_threads):
+cdef cnp.ndarray weight_of_same(object x, cnp.npy_intp *sizes, object dy, object num_threads):
     """dW with 'same' padding, or None off the fast road."""
     cdef int kind = plain_kind(x), threads = threads_of(num_threads)
-    cdef cnp.npy_intp *sizes = [0, 0]
     cdef Plane p
     cdef cnp.ndarray w
-    if kind < 0 or plain_kind(dy) != kind or threads == 0 or not is_shape(weight_shape, sizes):
+    if kind < 0 or plain_kind(dy) != kind or threads == 0:
         return None
     if not (
         cnp.PyArray_SAMESHAPE(x, dy)
@@ -659,18 +660,41 @@ def weight_same(x, weight_shape, dy, num_threads):
     return w
 
 
-def bias_same(weight_shape, dy, num_threads):
-    """db with 'same' padding, or None off the fast road."""
-    cdef int kind = plain_kind(dy), threads = threads_of(num_threads)
+def weight_same(x, weight_shape, dy, num_threads):
+    """dW with 'same' padding, or None off the fast road."""
     cdef cnp.npy_intp *sizes = [0, 0]
+    return weight_of_same(x, sizes, dy, num_threads) if is_shape(weight_shape, sizes) else None
+
+
+cdef cnp.ndarray bias_of_same(object w, object dy, object num_threads):
+    """db with 'same' padding, on the fast road."""
+    cdef int kind = plain_kind(dy), threads = threads_of(num_threads)
     cdef Plane p
-    cdef cnp.ndarray total
-    if kind < 0 or threads == 0 or not is_shape(weight_shape, sizes):
-        return None
-    total = cnp.PyArray_EMPTY(2, [1, 1], kind, 0)
-    lay(&p, dy, total, dy, 0, 0)
-    p.a, p.b = sizes[0], sizes[1]  # the order of the sum is that of dW
-    plan_same(&p, kind, "weight", threads)
+    cdef cnp.ndarray total = cnp.PyArray_EMPTY(0, NULL, kind, 0)
+    lay(&p, dy, w, dy, 0, 0)
+    plan_same(&p, kind, "weight", threads)  # the order of the sum is that of dW
     p.a = p.b = 1
+    p.w = cnp.PyArray_DATA(total)
     run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].add_up, &p)
-    return total.reshape(())
+    return total
+
+
+def gradients_same(dy, x, w, tuple needed, num_threads):
+    """dX, dW and db, those needed, with 'same' padding, or None off the fast road."""
+    cdef cnp.ndarray dx = None, dw = None, db = None
+    cdef int kind = plain_kind(dy)
+    if kind < 0 or plain_kind(x) != kind or plain_kind(w) != kind:
+        return None
+    if not cnp.PyArray_SAMESHAPE(x, dy) or threads_of(num_threads) == 0:
+        return None
+    if "dx" in needed:
+        dx = correlate_same(dy, w, True, num_threads)
+        if dx is None:
+            return None
+    if "dw" in needed:
+        dw = weight_of_same(x, cnp.PyArray_DIMS(w), dy, num_threads)
+        if dw is None:
+            return None
+    if "db" in needed:
+        db = bias_of_same(w, dy, num_threads)
+    return dx, dw, db
