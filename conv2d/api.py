@@ -379,9 +379,13 @@ def conv2d_backward(
         made.append(call_of_dx)
     if "dw" in needed:
         of_type = problem.of_type(types[1])
-        dw, call_of_dw = _weight_gradient(of_type, x, dy, outs[1], num_threads)
+        total = None  # db as well, where dY is read for it anyway
+        if "db" in needed and problem.plane and types[1] == types[2]:
+            total = Result((), types[2], outs[2], plane=True)
+            db = total.array
+        dw, call_of_dw = _weight_gradient(of_type, x, dy, outs[1], num_threads, total)
         made.append(call_of_dw)
-    if "db" in needed:
+    if "db" in needed and db is None:
         db, call_of_db = _bias_gradient(problem.of_type(types[2]), dy, outs[2], num_threads)
         made.append(call_of_db)
     gradients = Gradients(dx, dw, db)
@@ -554,8 +558,14 @@ def _deliver_input(
 
 
 def _weight_gradient(
-    problem: Problem, x: Array, dy: Array, out: Array | None, num_threads: int | None
+    problem: Problem,
+    x: Array,
+    dy: Array,
+    out: Array | None,
+    num_threads: int | None,
+    total: Result | None = None,
 ) -> tuple[Array, planar.Made]:
+    """dW, of a plane with db into `total` or None, and the call that made it."""
     dtype, plane = np.dtype(problem.dtype), problem.plane
     check_dy(dy, problem)
     if out is not None:
@@ -563,14 +573,14 @@ def _weight_gradient(
     threads = _threads(num_threads)
     if problem.turned is not None:
         out = np.empty(problem.w_shape, dtype) if out is None else out
-        _, made = _weight_gradient(problem.turned, x.mT, dy.mT, out.mT, threads)
+        _, made = _weight_gradient(problem.turned, x.mT, dy.mT, out.mT, threads, total)
         return out, made
     x = readable(apart(x, out), dtype, not plane, narrow=plane, plane=plane)
     dy = readable(apart(dy, out), dtype, not plane, plane=plane)
     result = Result(problem.w_shape, dtype, out, not plane, plane)
     if plane:
         plan = make_plan(problem, "weight", threads)
-        made = planar.weight_gradient(problem, x, dy, plan, result)
+        made = planar.weight_gradient(problem, x, dy, plan, result, total)
     else:
         made = layer.weight_gradient(problem, x, dy, threads, result)
     return result.array, made

@@ -49,32 +49,52 @@ def input_gradient(
     return None
 
 
-def weight_gradient(problem: Problem, x: Array, dy: Array, plan: Plan, result: Result) -> Made:
-    """dW from X and dY."""
+def weight_gradient(
+    problem: Problem,
+    x: Array,
+    dy: Array,
+    plan: Plan,
+    result: Result,
+    total: Result | None = None,
+) -> Made:
+    """dW from X and dY, and db too where there is a place for it."""
     if x.size == 0 or dy.size == 0:
         result.array[...] = 0
+        if total is not None:
+            bias_gradient(dy, plan, total)
         return None
     mode = PADDING_MODES[problem.mode]
     blocks = list(_filter_blocks(problem.a, problem.b))
+    room = None if total is None else _room_for(total)
     for p, q in blocks:
         shape = p.stop - p.start, q.stop - q.start
         direct = result.direct
         block = np.empty(shape, result.kernel) if direct is None else direct[p, q]
-        made = _door.weight(x, block, dy, problem.top - p.start, problem.left - q.start, mode, plan)
+        top, left = problem.top - p.start, problem.left - q.start
+        also = room if p.start == q.start == 0 else None
+        made = _door.weight(x, block, dy, also, top, left, mode, plan)
         if direct is None:
             result.write((p, q), block)
+    if total is not None and room is not None and total.direct is None:
+        total.write((), room)
     return made if len(blocks) == 1 else None
 
 
 def bias_gradient(dy: Array, plan: Plan, result: Result) -> Made:
     """db, 0-dimensional, from dY."""
-    direct = result.direct
-    total = np.zeros((1, 1), dy.dtype) if direct is None else direct.reshape(1, 1)
-    total[...] = 0
-    made = _door.add_up(dy, total, plan) if dy.size else None
-    if direct is None:
-        result.write((), total.reshape(()))
+    if dy.size == 0:
+        result.array[...] = 0
+        return None
+    room = _room_for(result)
+    made = _door.add_up(dy, room.reshape(1, 1), plan)
+    if result.direct is None:
+        result.write((), room)
     return made
+
+
+def _room_for(total: Result) -> Array:
+    """Where kernels put a sum."""
+    return np.empty((), total.kernel) if total.direct is None else total.direct
 
 
 def _correlate(

@@ -66,7 +66,7 @@ cdef void weight_planes(
     memset(sums, 0, taps * sizeof(total))
     for n in range(first, last):
         p = plane_of(set, n, k)
-        weight_share(&p, 0, of_bands, scratch)
+        weight_share(&p, 0, of_bands, NULL, scratch)
         for i in range(bands * taps):
             sums[i % taps] += of_bands[i]
 

@@ -280,9 +280,10 @@ def fft(
 
 
 def weight(
-    cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, Py_ssize_t top, Py_ssize_t left, int mode, plan
+    cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray total, Py_ssize_t top,
+    Py_ssize_t left, int mode, plan
 ):
-    """W (up to MAX_FILTER a side, any strides) from X and Y: the gradient of the filter.
+    """W (up to MAX_FILTER a side, any strides) from X and Y, and into `total` or None the sum of Y.
 
     X may have a narrower type.
     """
@@ -292,6 +293,8 @@ def weight(
     p.x_kind = kind_of(x, y.dtype)
     p.mode = mode
     _, p.band, p.strip, p.threads = plan
+    if total is not None:
+        p.bias = cnp.PyArray_DATA(total)
     call.run(WEIGHT, element_of(y.dtype), flops_of_plane(p))
     return call
 
@@ -639,8 +642,10 @@ def input_same(input_shape, w, dy, num_threads):
     return correlate_same(dy, w, True, num_threads)
 
 
-cdef cnp.ndarray weight_of_same(object x, cnp.npy_intp *sizes, object dy, object num_threads):
-    """dW with 'same' padding, or None off the fast road."""
+cdef cnp.ndarray weight_of_same(
+    object x, cnp.npy_intp *sizes, object dy, cnp.ndarray total, object num_threads
+):
+    """dW with 'same' padding, and into `total` or None db; None off the fast road."""
     cdef int kind = plain_kind(x), threads = threads_of(num_threads)
     cdef Plane p
     cdef cnp.ndarray w
@@ -656,6 +661,8 @@ cdef cnp.ndarray weight_of_same(object x, cnp.npy_intp *sizes, object dy, object
     w = cnp.PyArray_EMPTY(2, sizes, kind, 0)
     lay(&p, x, w, dy, (sizes[0] - 1) // 2, (sizes[1] - 1) // 2)
     plan_same(&p, kind, "weight", threads)
+    if total is not None:
+        p.bias = cnp.PyArray_DATA(total)
     run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].weight, &p)
     return w
 
@@ -663,26 +670,16 @@ cdef cnp.ndarray weight_of_same(object x, cnp.npy_intp *sizes, object dy, object
 def weight_same(x, weight_shape, dy, num_threads):
     """dW with 'same' padding, or None off the fast road."""
     cdef cnp.npy_intp *sizes = [0, 0]
-    return weight_of_same(x, sizes, dy, num_threads) if is_shape(weight_shape, sizes) else None
-
-
-cdef cnp.ndarray bias_of_same(object w, object dy, object num_threads):
-    """db with 'same' padding, on the fast road."""
-    cdef int kind = plain_kind(dy), threads = threads_of(num_threads)
-    cdef Plane p
-    cdef cnp.ndarray total = cnp.PyArray_EMPTY(0, NULL, kind, 0)
-    lay(&p, dy, w, dy, 0, 0)
-    plan_same(&p, kind, "weight", threads)  # the order of the sum is that of dW
-    p.a = p.b = 1
-    p.w = cnp.PyArray_DATA(total)
-    run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].add_up, &p)
-    return total
+    if not is_shape(weight_shape, sizes):
+        return None
+    return weight_of_same(x, sizes, dy, None, num_threads)
 
 
 def gradients_same(dy, x, w, tuple needed, num_threads):
     """dX, dW and db, those needed, with 'same' padding, or None off the fast road."""
     cdef cnp.ndarray dx = None, dw = None, db = None
     cdef int kind = plain_kind(dy)
+    cdef Plane p
     if kind < 0 or plain_kind(x) != kind or plain_kind(w) != kind:
         return None
     if not cnp.PyArray_SAMESHAPE(x, dy) or threads_of(num_threads) == 0:
@@ -691,10 +688,15 @@ def gradients_same(dy, x, w, tuple needed, num_threads):
         dx = correlate_same(dy, w, True, num_threads)
         if dx is None:
             return None
+    if "db" in needed:
+        db = cnp.PyArray_EMPTY(0, NULL, kind, 0)
     if "dw" in needed:
-        dw = weight_of_same(x, cnp.PyArray_DIMS(w), dy, num_threads)
+        dw = weight_of_same(x, cnp.PyArray_DIMS(w), dy, db, num_threads)
         if dw is None:
             return None
-    if "db" in needed:
-        db = bias_of_same(w, dy, num_threads)
+    elif "db" in needed:
+        lay(&p, dy, w, dy, 0, 0)
+        plan_same(&p, kind, "weight", threads_of(num_threads))
+        p.w = cnp.PyArray_DATA(db)
+        run_plane(tables[FLOAT32 if kind == cnp.NPY_FLOAT32 else FLOAT64].add_up, &p)
     return dx, dw, db

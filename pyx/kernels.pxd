@@ -21,7 +21,7 @@ cdef struct Plane:
     Py_ssize_t oh, ow, y_pitch
     Py_ssize_t top, left
     int mode
-    const void *bias  # one element, or NULL
+    const void *bias  # one element, or NULL; to `weight` it is where the sum of Y goes
     Py_ssize_t band, strip, threads  # the plan: rows and columns of Y that are worked on at a time
 
 cdef struct Tiling:

@@ -52,6 +52,7 @@ cdef enum:
     PARTS = 3  # calls that are worked on together, at most: for dX, dW and the gradient of the bias
 
 include "common.pxi"
+include "sums.pxi"
 include "layer_pack.pxi"
 include "layer_tiles.pxi"
 include "layer_correlate.pxi"

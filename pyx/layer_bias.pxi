@@ -7,25 +7,7 @@
 # them, are kept and added up in the order of the images.
 
 cdef enum:
-    SUMMED = 4096  # elements that are added up in one type before they join in `total`
     PLANE_SUMS = 1 << 20  # at most
-
-
-cdef inline vec lane_sums(const real *y, Py_ssize_t count) noexcept nogil:
-    """The sums, lane by lane, of a run of at most SUMMED elements."""
-    cdef vec acc[4]
-    cdef Py_ssize_t vectors = count // LANES, j
-    cdef int k
-    for k in range(4):
-        acc[k] = splat(0)
-    for j in range(vectors // 4):
-        for k in range(4):
-            acc[k] += peek(y + (4 * j + k) * LANES)
-    for j in range(vectors // 4 * 4, vectors):
-        acc[0] += peek(y + j * LANES)
-    if count % LANES > 0:
-        acc[1] += load_some(y + vectors * LANES, <int> (count % LANES))
-    return (acc[0] + acc[1]) + (acc[2] + acc[3])
 
 
 cdef inline const real *run_of_plane(

@@ -39,6 +39,7 @@ cdef extern from "simd.h" nogil:
     vec between(vec, vec)
     void fetch(const real *)
     vec peek(const real *)
+    vec load_some(const real *, int)
     vec only(vec, vec)
     real flag(int)
     float half(uint16_t)
@@ -48,6 +49,7 @@ cdef extern from "simd.h" nogil:
 
 
 include "common.pxi"
+include "sums.pxi"
 
 cdef enum:
     AHEAD = 256  # columns further on, what is fetched there before it is met
@@ -311,8 +313,8 @@ cdef bint is_finite(
     return True
 
 
-cdef total row_dot(const real *x, const real *y, Py_ssize_t count, int y_moves) noexcept nogil:
-    """The sum of x[j] * y[j], or of x[j] times the first 4 * LANES of y where y does not move."""
+cdef total row_dot(const real *x, const real *y, Py_ssize_t count) noexcept nogil:
+    """The sum of x[j] * y[j]."""
     cdef vec acc[4]
     cdef real flat[4 * LANES]
     cdef Py_ssize_t end, j = 0
@@ -324,52 +326,26 @@ cdef total row_dot(const real *x, const real *y, Py_ssize_t count, int y_moves) 
             acc[t] = splat(0)
         while j + 4 * LANES <= end:
             for t in range(4):
-                acc[t] = acc[t] + load(x + j + t * LANES) * load(y + j * y_moves + t * LANES)
+                acc[t] = acc[t] + load(x + j + t * LANES) * load(y + j + t * LANES)
             j += 4 * LANES
         for t in range(4):
             store(flat + t * LANES, acc[t])
         for t in range(4 * LANES):
             s += flat[t]
     while j < count:
-        s += x[j] * y[j * y_moves]
+        s += x[j] * y[j]
         j += 1
     return s
 
 
 include "correlate.pxi"
 include "correlate_rows.pxi"
+include "plane_sum.pxi"
 include "weight.pxi"
 include "depthwise.pxi"
 
 
-# ---------------------------------------------------------------- sums and shifts
-
-
-cdef total band_sum(const Plane *p, Py_ssize_t band) noexcept nogil:
-    """The sum of the rows of Y in one band."""
-    cdef real ones[4 * LANES]
-    cdef total s = 0
-    cdef Py_ssize_t i
-    for i in range(4 * LANES):
-        ones[i] = 1
-    for i in range(band * p.band, min((band + 1) * p.band, p.oh)):
-        s += row_dot(<const real *> p.y + i * p.y_pitch, ones, p.ow, 0)
-    return s
-
-
-cdef int add_up(const Plane *p) noexcept nogil:
-    cdef Py_ssize_t band, bands = parts_in(p.oh, p.band)
-    cdef total *sums = <total *> malloc(bands * sizeof(total))
-    cdef total s = 0
-    if sums == NULL:
-        return -1
-    for band in prange(bands, num_threads=<int> p.threads, schedule="static"):
-        sums[band] = band_sum(p, band)
-    for band in range(bands):
-        s = s + sums[band]
-    (<real *> p.w)[0] = <real> s
-    free(sums)
-    return 0
+# ---------------------------------------------------------------- dots and shifts
 
 
 cdef int dot(const Plane *p) noexcept nogil:
@@ -380,7 +356,7 @@ cdef int dot(const Plane *p) noexcept nogil:
     if begin < end:
         for k in range(first, last):
             x = <const real *> p.x + (k - p.top) * p.x_pitch + begin - p.left
-            s += row_dot(<const real *> p.w + k * p.w_row + begin, x, end - begin, 1)
+            s += row_dot(<const real *> p.w + k * p.w_row + begin, x, end - begin)
     (<real *> p.y)[0] = <real> s
     return 0
 

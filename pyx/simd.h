@@ -316,6 +316,16 @@ static inline void end_streams(void) { _mm_sfence(); }
 #else
 static inline void end_streams(void) {}
 #endif
+#if CONV2D_ELEMENT == 4 || !defined(__AVX512F__) || !defined(__BMI2__)
+static inline vec load_some(const real *p, int n)
+{
+    real lane[sizeof(vec) / sizeof(real)] = {0};
+    int i;
+    for (i = 0; i < n; i++)
+        lane[i] = p[i];
+    return *(const vec *)lane;
+}
+#endif
 #if CONV2D_ELEMENT != 4
 /* At most a vector: n lanes, one after another or at (or from) every second place; nothing else is
    touched, not even read. */
@@ -362,14 +372,6 @@ static inline void store_apart(real *p, vec v, int n)
 #endif
 }
 #else
-static inline vec load_some(const real *p, int n)
-{
-    real lane[sizeof(vec) / sizeof(real)] = {0};
-    int i;
-    for (i = 0; i < n; i++)
-        lane[i] = p[i];
-    return *(const vec *)lane;
-}
 static inline vec load_apart(const real *p, int n)
 {
     real lane[sizeof(vec) / sizeof(real)] = {0};

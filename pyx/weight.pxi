@@ -597,11 +597,11 @@ cdef void weight_item(
 
 
 cdef void weight_share(
-    const Plane *p, Py_ssize_t thread, total *sums, char *scratch
+    const Plane *p, Py_ssize_t thread, total *sums, total *sums_of_y, char *scratch
 ) noexcept nogil:
-    """The items that one thread works on."""
+    """The items that one thread works on; with the sums of runs of Y, unless that is NULL."""
     cdef Py_ssize_t parts = parts_of_rows(p), items = parts_in(p.oh, p.band) * parts
-    cdef Py_ssize_t rows = table_rows(p), item
+    cdef Py_ssize_t rows = table_rows(p), item, band
     cdef WeightMemory memory
     memory.y_rows = <const real **> scratch
     memory.x_rows = memory.y_rows + rows
@@ -619,6 +619,12 @@ cdef void weight_share(
     memory.far = memory.low or is_far(p)
     for item in range(thread * items // p.threads, (thread + 1) * items // p.threads):
         weight_item(p, item, sums + item // parts * p.a * p.b, &memory)
+        if sums_of_y != NULL and item % parts == 0:  # of those that begin in this band
+            band = item // parts * p.band
+            sum_runs(
+                p, parts_in(band * p.ow, SUMMED),
+                parts_in(min(band + p.band, p.oh) * p.ow, SUMMED), sums_of_y,
+            )
 
 
 cdef inline Py_ssize_t column_parts(const Plane *p) noexcept nogil:
@@ -660,7 +666,7 @@ cdef total weight_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept n
             j = begin + part * FEW
             count = min(end - j, <Py_ssize_t> FEW)
             x = piece_of(p, room, r, j - p.left + q, count)
-            s += row_dot(x, y + j, count, 1)
+            s += row_dot(x, y + j, count)
         if p.mode != ZEROS:
             for j in range(p.ow):
                 if not begin <= j < end:
@@ -679,6 +685,7 @@ cdef int weight(const Plane *plane) noexcept nogil:
     cdef size_t bytes, sums_bytes
     cdef char *memory
     cdef total *sums
+    cdef total *sums_of_y = NULL
     cdef char *scratch
     cdef total s
     rows = rows_of_y(&p, <int> (p.a // parts_of_rows(&p)), is_low(&p))
@@ -686,22 +693,26 @@ cdef int weight(const Plane *plane) noexcept nogil:
     p.strip = vectors_in(p.strip) * LANES
     bands = parts_in(p.oh, p.band)
     bytes = weight_bytes(&p)
-    sums_bytes = aligned(bands * p.a * p.b * sizeof(total))
+    sums_bytes = aligned((bands * p.a * p.b + runs_in(&p)) * sizeof(total))
     memory = <char *> malloc(64 + sums_bytes + p.threads * bytes)
     if memory == NULL:
         return -1
     sums = <total *> align(memory)
     scratch = align(memory) + sums_bytes
+    if p.bias != NULL:
+        sums_of_y = sums + bands * p.a * p.b
     if p.threads == 1:
-        weight_share(&p, 0, sums, scratch)
+        weight_share(&p, 0, sums, sums_of_y, scratch)
     else:
         for thread in prange(p.threads, num_threads=<int> p.threads, schedule="static"):
-            weight_share(&p, thread, sums, scratch + thread * bytes)
+            weight_share(&p, thread, sums, sums_of_y, scratch + thread * bytes)
     for k in range(p.a * p.b):
         s = 0
         for band in range(bands):
             s += sums[band * p.a * p.b + k]
         (<real *> p.w)[k // p.b * p.w_row + k % p.b * p.w_col] = <real> s
+    if p.bias != NULL:
+        put_sum(&p, sums_of_y, <real *> p.bias)
     free(memory)
     if not is_finite(<const real *> p.w, p.a, p.b, p.w_row, p.w_col):
         for k in prange(p.a * p.b, num_threads=<int> p.threads, schedule="static"):

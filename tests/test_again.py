@@ -48,6 +48,19 @@ CALLS = {
         "conv2d_backward", [(2, 8, 5, 6), (2, 6, 9, 11), (8, 6, 3, 3)],
         {"stride": 2, "need": ("db", "dw")},
     ),
+    "backward of a plane": (
+        "conv2d_backward", [(10, 26), (12, 30), (3, 5)], {"padding": "valid"}
+    ),
+    "backward of a wrapped plane": (
+        "conv2d_backward", [(12, 30), (12, 30), (3, 5)],
+        {"padding_mode": "wrap", "need": ("dw", "db")},
+    ),
+    "backward of a column": (
+        "conv2d_backward", [(30, 1), (30, 1), (5, 1)], {"padding": (2, 0), "need": ("dw", "db")}
+    ),
+    "backward of a depthwise layer": (
+        "conv2d_backward", [(2, 3, 30, 31), (2, 3, 30, 31), (3, 1, 5, 4)], {"groups": 3}
+    ),
     "backward of a strided plane": (
         "conv2d_backward", [(5, 6), (9, 11), (3, 3)], {"stride": 2}
     ),

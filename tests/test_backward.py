@@ -23,6 +23,8 @@ def test_single_calls(level, dtype, mode, padding, num_threads):
         dx, dw, db = conv2d.conv2d_backward(dy, x, w, **settings)
         dx_alone = conv2d.conv2d_input(x.shape, w, dy, **settings)
         same_bits((dx, dw), (dx_alone, conv2d.conv2d_weight(x, w.shape, dy, **settings)))
+        db_alone = conv2d.conv2d_backward(dy, x, w, need="db", **settings).db
+        same_bits((db,), (db_alone,))
         assert db.shape == ()
         assert db.dtype == dy.dtype
 
@@ -30,6 +32,8 @@ def test_single_calls(level, dtype, mode, padding, num_threads):
 LAYERS = {
     "walks down columns": Problem((3, 5, 9, 23), (5, 1, 3, 3), groups=5),
     "narrow planes": Problem((2, 5, 9, 7), (5, 1, 3, 3), groups=5),
+    "walks down large planes": Problem((3, 3, 50, 30), (3, 1, 3, 3), groups=3),
+    "walks down few planes": Problem((2, 1, 130, 40), (1, 1, 3, 3)),
     "stride": Problem((3, 4, 12, 40), (4, 1, 3, 3), 1, stride=2, groups=4),
     "two filters a channel": Problem((2, 3, 70, 8), (6, 1, 3, 3), groups=3),
     "planes": Problem((2, 3, 30, 31), (3, 1, 5, 4), groups=3),
@@ -62,6 +66,36 @@ def test_layers(small_in_parallel, level, name, dtype, layout, num_threads):
     same_bits(conv2d.conv2d_backward(dy, x, w, **settings), (dx, dw, db))
     out = lay(np.zeros_like(arrays.x), layout), None, None
     same_bits(conv2d.conv2d_backward(dy, x, w, out=out, **settings), (dx, dw, db))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i4", "u1"])
+@pytest.mark.parametrize("shape", [(1, 1), (67, 131), (3, 5000), (4097, 1), (3, 5, 70, 61)])
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_db_is_the_sum_of_dy(small_in_parallel, level, dtype, shape, num_threads):
+    """Of planes and of batches: small integers, whose sums are exact, each once, in any layout."""
+    rng = np.random.default_rng(3)
+    dy = rng.integers(0, 3, shape).astype(dtype)
+    axes = None if dy.ndim == 2 else (0, 2, 3)
+    expected = dy.sum(axis=axes, dtype=dtype)
+    w = np.ones((3, 1) if dy.ndim == 2 else (dy.shape[1], 1, 3, 3), dtype)
+    x = dy if dy.ndim == 2 else np.ones((len(dy), 1, *dy.shape[2:]), dtype)
+    for layout in ("C", "flipped", "wide"):
+        if layout == "wide":
+            laid = np.zeros((*dy.shape[:-1], dy.shape[-1] + 5), dtype)[..., :-5]
+            laid[...] = dy
+        else:
+            laid = lay(dy, layout)
+        for need in ("db", ("dw", "db"), ("dx", "dw", "db")):
+            db = conv2d.conv2d_backward(laid, x, w, need=need, num_threads=num_threads).db
+            np.testing.assert_array_equal(db, expected)
+
+
+def test_db_of_very_many_images():
+    """More planes than there are sums of planes."""
+    dy = np.ones((2**19 + 7, 3, 1, 1), np.float32)
+    dy[-1, 2] = 5
+    db = conv2d.conv2d_backward(dy, dy, np.ones((3, 3, 1, 1), np.float32), need="db").db
+    np.testing.assert_array_equal(db, [2**19 + 7, 2**19 + 7, 2**19 + 11])
 
 
 NEEDS = [
