@@ -41,14 +41,16 @@ cdef inline void products_down(
     fetch(row + ahead)
     if stride == 2:
         fetch(row + ahead + LANES)
-    for q in range(SIDE):
-        if stride == 2:
-            x[q] = every_second(row, t.x_apart if pair else LANES, q)
-        elif FAST_PRODUCTS and not pair and q == 1:
-            x[2] = load(row + 2)
+    if stride == 2:
+        see_every_second(x, row, t.x_apart, pair)
+    else:
+        x[0] = look(row, t.x_apart, pair)
+        x[2] = look(row + 2, t.x_apart, pair)
+        if FAST_PRODUCTS and not pair:
             x[1] = between(x[0], x[2])
-        elif not FAST_PRODUCTS or pair or q == 0:
-            x[q] = look(row + q, t.x_apart, pair)
+        else:
+            x[1] = look(row + 1, t.x_apart, pair)
+    for q in range(SIDE):
         met = only(x[q], mask[q])
         for f in range(2 if two else 1):
             tap = f * SIDE * SIDE + q

@@ -116,11 +116,18 @@ cdef inline void meet_row(
         acc[ends * WIDE + v] = add_row(acc[ends * WIDE + v], tap + 2 * SIDE, x, nv)
 
 
-cdef inline vec every_second(const real *row, Py_ssize_t next, int q) noexcept nogil:
-    """What outputs see through column q of taps at stride 2, in two vectors `next` apart."""
-    if q == 1:
-        return odd(load(row), load(row + next))
-    return even(load(row + q), load(row + q + next))
+cdef inline void see_every_second(
+    vec *x, const real *row, Py_ssize_t apart, bint pair
+) noexcept nogil:
+    """What outputs see through the columns of taps at stride 2, of a row or of a pair of planes."""
+    cdef Py_ssize_t next = apart if pair else LANES
+    cdef vec low = load(row), high = load(row + next)
+    x[0] = even(low, high)
+    x[1] = odd(low, high)
+    if FAST_PRODUCTS and not pair:
+        x[2] = between(x[0], load(row + 2 + LANES))
+    else:
+        x[2] = even(load(row + 2), load(row + 2 + next))
 
 
 cdef inline void meet_row_apart(
@@ -133,8 +140,7 @@ cdef inline void meet_row_apart(
     if row == NOWHERE:
         return
     for v in range(nv):
-        for q in range(SIDE):
-            x[q] = every_second(row + 2 * v * LANES, apart if pair else LANES, q)
+        see_every_second(x, row + 2 * v * LANES, apart, pair)
         if v == 0:
             x[0] = only(x[0], left)
         if v == nv - 1:

@@ -1,6 +1,6 @@
 # The gradient of the bias: the sum of Y
 #
-# Y is taken row by row, in runs that pay no heed to where rows end; their sums are added up in order.
+# Y is taken row by row, in runs that pay no heed to where rows end; their sums are added in order.
 
 
 cdef inline Py_ssize_t runs_in(const Plane *p) noexcept nogil:
