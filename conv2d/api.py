@@ -373,23 +373,22 @@ def conv2d_backward(
             _door.keep(call, made, tuple(gradients))
             return gradients
     dx = dw = db = None
-    made = []
+    parts: list[planar.Made] = []
     if "dx" in needed:
-        dx, call_of_dx = _input_gradient(problem, w, dy, outs[0], num_threads)
-        made.append(call_of_dx)
+        dx, part = _input_gradient(problem, w, dy, outs[0], num_threads)
+        parts.append(part)
     if "dw" in needed:
-        of_type = problem.of_type(types[1])
-        total = None  # db as well, where dY is read for it anyway
-        if "db" in needed and problem.plane and types[1] == types[2]:
+        of_type, total = problem.of_type(types[1]), None
+        if "db" in needed and problem.plane and types[1] == types[2]:  # dY is read for it anyway
             total = Result((), types[2], outs[2], plane=True)
             db = total.array
-        dw, call_of_dw = _weight_gradient(of_type, x, dy, outs[1], num_threads, total)
-        made.append(call_of_dw)
+        dw, part = _weight_gradient(of_type, x, dy, outs[1], num_threads, total)
+        parts.append(part)
     if "db" in needed and db is None:
-        db, call_of_db = _bias_gradient(problem.of_type(types[2]), dy, outs[2], num_threads)
-        made.append(call_of_db)
+        db, part = _bias_gradient(problem.of_type(types[2]), dy, outs[2], num_threads)
+        parts.append(part)
     gradients = Gradients(dx, dw, db)
-    _door.keep(call, _door.together(made), tuple(gradients))
+    _door.keep(call, _door.together(parts), tuple(gradients))
     return gradients
 
 
