@@ -201,6 +201,7 @@ COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
 # are not foreseen where planes come from far away. Of 7 x 7 filters fewer, for which few registers
 # are slow (measured at 24 x 24 to 1000 x 1000).
 COLUMNS_BYTES = 1024
+FILLED = 64  # bytes of a row of a vector: of 5 x 5 at stride 2 shorter ones are faster otherwise
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2
@@ -210,7 +211,7 @@ PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a co
 def walks_columns(problem: Problem, direction: str) -> bool:
     """Whether filters see few planes, in reach of the kernels that walk down columns.
 
-    Those are 3 x 3 filters, and for Y and dX at stride 1 those of 5 x 5 and 7 x 7.
+    Those are 3 x 3 filters, and for Y and dX those of 5 x 5, and at stride 1 of 7 x 7.
     """
     stride, left, columns = problem.stride[0], problem.left, problem.y4[3]
     side = problem.a
@@ -222,11 +223,14 @@ def walks_columns(problem: Problem, direction: str) -> bool:
     # and 100 channels).
     small = SMALL_PLANE * _lanes_filled(max(problem.filters, 1)) ** 3
     large = problem.height * problem.width > small and dense
-    row = problem.width * np.dtype(problem.dtype).itemsize * (4 if side == 7 else 1)
+    itemsize = np.dtype(problem.dtype).itemsize
+    row = problem.width * itemsize * (4 if side == 7 else 1)
     near = problem.plane or not dense or row <= COLUMNS_BYTES
+    made = (problem.width if direction == "input" else columns) * max(itemsize, 4)
+    strided = side == 5 and stride == 2 and direction != "weight" and problem.dtype in FLOATS
     fits = (
         side == problem.b
-        and (side == 3 or (side in (5, 7) and large))
+        and (side == 3 or (side in (5, 7) and large) or (strided and made > FILLED))
         and near
         and problem.dilation == (1, 1)
         and problem.stride in ((1, 1), (2, 2))
@@ -243,7 +247,9 @@ def walks_columns(problem: Problem, direction: str) -> bool:
     if direction == "forward":
         return fits and channels == 1 and filters <= 2
     reached = left == right == side // 2
-    covered = reached if stride == 1 else left == 0 or problem.width <= 2 * columns
+    covered = reached
+    if stride == 2:
+        covered = problem.width <= 2 * columns if left > 0 else side == 3
     return fits and channels == filters == 1 and covered
 
 

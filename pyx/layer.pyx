@@ -45,6 +45,7 @@ cdef extern from "simd.h" nogil:
     void part(real *, real *, vec)
     vec only(vec, vec)
     vec between(vec, vec)
+    vec onward(vec, vec)
     real flag(int)
 
 

@@ -150,8 +150,10 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
         wide = NV // 2 if c.spread else NV
         c.strip_of = ANY_STRIP_OF[2 if c.spread else c.stride - 1]
     elif c.a > SIDE:
-        wide = NV if c.a == 5 else min(NV, 3)
+        wide = NV // 2 if c.spread else NV if c.a == 5 and c.stride == 1 else min(NV, 3)
         c.strip_of = LARGE_STRIP_OF[(c.a - 5) // 2]
+        if c.stride == 2:
+            c.strip_of = LARGE_STRIP_OF[3 + c.left % 2 if c.spread else 2]
     else:
         wide = 2 if c.spread else WIDE
         c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]
@@ -334,8 +336,8 @@ cdef void walk_rows(
     while u < end:
         t.count = min(job.band, end - u)
         t.first = 0
-        if c.spread and c.any:
-            seen = (u + c.top - c.a + 1) >> 1
+        if c.spread and (c.any or c.a > SIDE):
+            seen = (u + c.top - c.a + 2) >> 1
             t.above = u + c.top - 2 * seen
             met = ((t.count - 1 + t.above) >> 1) + 1
         elif c.spread:

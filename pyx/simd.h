@@ -236,7 +236,15 @@ static inline vec add_product(vec sum, vec a, vec b) { return hold(sum + a * b);
 #define MIDDLE 1, 2, 3, 4, 5, 6, 7, 14
 #endif
 static inline vec between(vec before, vec behind) { return hold(__builtin_shuffle(before, behind, (lanes){MIDDLE})); }
+/* The vector that begins one lane further on in two that follow one another. */
+#if LANE_COUNT == 16
+#define ONWARD 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
 #else
+#define ONWARD 1, 2, 3, 4, 5, 6, 7, 8
+#endif
+static inline vec onward(vec first, vec next) { return hold(__builtin_shuffle(first, next, (lanes){ONWARD})); }
+#else
+static inline vec onward(vec first, vec next) { return (void)next, first; } /* never used, nor is this: */
 static inline vec between(vec before, vec behind) { return (void)behind, before; } /* never used */
 #endif
 /* Between float16 and float32, whose exponents differ by 112: without branches, for loops of vectors. */

@@ -17,6 +17,7 @@ LAYERS = {
     "depthwise": Problem((5, 17, 9, 9), (17, 1, 3, 3), groups=17),
     "depthwise, stride": Problem((5, 17, 9, 9), (17, 1, 3, 3), stride=2, groups=17),
     "depthwise, any": Problem((5, 3, 9, 40), (3, 1, 2, 5), groups=3, stride=2),
+    "depthwise, 5 x 5, stride": Problem((5, 3, 9, 40), (3, 1, 5, 5), 2, groups=3, stride=2),
     "depthwise, large planes": Problem((3, 9, 60, 50), (9, 1, 5, 5), groups=9),
     "groups": Problem((5, 12, 9, 10), (18, 4, 3, 3), groups=3),
     "dilation": Problem((3, 8, 20, 21), (7, 8, 3, 3), dilation=3),

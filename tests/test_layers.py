@@ -70,6 +70,18 @@ LAYERS = {
     "walks, 5 x 5, no padding": Problem((1, 3, 18, 40), (3, 1, 5, 5), "valid", groups=3),
     "walks, 5 x 5, narrow": Problem((2, 3, 80, 8), (3, 1, 5, 5), groups=3),
     "walks, 5 x 5, strips": Problem((1, 2, 6, 150), (2, 1, 5, 5), groups=2),
+    "walks, 5 x 5, stride": Problem((2, 3, 30, 37), (3, 1, 5, 5), 2, stride=2, groups=3),
+    "walks, 5 x 5, stride, two": Problem((1, 3, 21, 50), (6, 1, 5, 5), 2, stride=2, groups=3),
+    "walks, 5 x 5, stride, odd": Problem(
+        (2, 3, 21, 36), (3, 1, 5, 5), ((0, 3), (1, 2)), stride=2, groups=3
+    ),
+    "walks, 5 x 5, stride, strips": Problem(
+        (1, 2, 9, 150), (2, 1, 5, 5), ((6, 1), (2, 1)), stride=2, groups=2
+    ),
+    "walks, 5 x 5, stride, blocks": Problem((1, 2, 150, 40), (2, 1, 5, 5), 2, stride=2, groups=2),
+    "walks, 5 x 5, stride, no padding": Problem(
+        (2, 3, 13, 41), (3, 1, 5, 5), "valid", stride=2, groups=3
+    ),
     "walks, 7 x 7": Problem((1, 4, 36, 17), (4, 1, 7, 7), groups=4),
     "walks, 7 x 7, low": Problem((2, 3, 4, 60), (3, 1, 7, 7), ((3, 7), (3, 3)), groups=3),
     "walks, 7 x 7, strips": Problem((1, 2, 13, 50), (2, 1, 7, 7), groups=2),

@@ -51,6 +51,7 @@ LAYERS = {
     "depthwise": Problem((2, 17, 5, 6), (17, 1, 3, 3), "full", groups=17),
     "depthwise, stride": Problem((2, 17, 5, 6), (17, 1, 3, 3), "full", stride=2, groups=17),
     "depthwise, any": Problem((1, 3, 9, 40), (3, 1, 2, 5), "full", groups=3, stride=2),
+    "depthwise, 5 x 5": Problem((1, 2, 9, 37), (2, 1, 5, 5), 2, groups=2, stride=2),
     "depthwise, few": Problem((1, 3, 9, 10), (3, 1, 3, 3), "full", groups=3),
     "depthwise, two filters": Problem((1, 9, 5, 6), (18, 1, 3, 3), "full", groups=9),
     "plane": Problem((9, 8), (3, 2), "full", stride=2, dilation=(1, 3)),

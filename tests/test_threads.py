@@ -39,6 +39,7 @@ LAYERS = {
     "tiny planes": Problem((8, 256, 7, 7), (96, 256, 3, 3)),
     "depthwise": Problem((4, 130, 20, 20), (130, 1, 3, 3), groups=130),
     "depthwise, stride": Problem((4, 130, 41, 40), (130, 1, 3, 3), stride=2, groups=130),
+    "depthwise, 5 x 5": Problem((4, 130, 41, 40), (130, 1, 5, 5), 2, stride=2, groups=130),
     "depthwise, large planes": Problem((2, 20, 90, 90), (20, 1, 5, 5), groups=20),
     "groups": Problem((2, 96, 28, 28), (96, 8, 3, 3), groups=12),
     "dilation": Problem((1, 40, 40, 40), (40, 40, 3, 3), dilation=4),
