@@ -24,6 +24,8 @@ LAYERS = {
     "whole images": Problem((17, 40, 3, 4), (70, 40, 3, 4), padding=0),
     "images of one pixel": Problem((17, 600, 1, 1), (40, 600, 1, 1)),
     "images of one pixel, many": Problem((37, 1300, 1, 1), (55, 1300, 1, 1)),
+    "images of one pixel, many filters": Problem((5, 40, 1, 1), (1300, 40, 1, 1)),
+    "images of one pixel, many channels": Problem((4, 4200, 1, 1), (9, 4200, 1, 1)),
     "large": Problem((3, 16, 60, 70), (16, 16, 3, 3)),
 }
 
