@@ -1,9 +1,9 @@
 # One pixel, or two, of filters that see one: what layer_filters.pxi makes, along rows of W
 #
-# Where W has the channels of the result side by side, a block of a few vectors of them would go down
-# all rows of W, a page or more further on with each. So a long piece of the result is made, by a few
-# rows of W at a time, which memory delivers one after the other. Each sum takes the steps that a
-# tile takes, in the same order.
+# Where W has the channels of the result side by side, a block of a few vectors of them would go
+# down all rows of W, a page or more further on with each. So a long piece of the result is made,
+# by a few rows of W at a time, which memory delivers one after the other. Each sum takes the steps
+# that a tile takes, in the same order.
 
 cdef enum:
     PIXELS = 2  # at most
