@@ -43,7 +43,8 @@ OPTIMIZE = [
     "-g0",
 ]
 # Loops a second time, for steps of 1, are 3 % of all modules, and no faster. gcc alone knows this.
-SMALLER = ["-fno-version-loops-for-strides"]
+# What exceptions of C++ would need, which kernels never see, is 4 %.
+SMALLER = ["-fno-version-loops-for-strides", "-fno-asynchronous-unwind-tables"]
 # Code in pages of its own leaves up to 12 KB empty in each module.
 DENSE = ["-Wl,-z,noseparate-code"]
 SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]

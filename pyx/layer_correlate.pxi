@@ -54,6 +54,7 @@ cdef struct Block:
     Walk rows, columns
     Py_ssize_t u, v, height, width  # outputs: first row and column, rows, columns
     bint flat, direct  # vectors run across rows; they are stored right into the result
+    bint between  # or between the columns of a lattice that is in the sums
     Py_ssize_t vectors
     Py_ssize_t pitch  # of outputs in the panel
     const real *seen  # of the source, where no panel is needed
@@ -207,6 +208,7 @@ cdef void place_vectors(const Job *job, Block *b) noexcept nogil:
     if b.seen != NULL:  # a vector must not leave the source
         b.flat = b.pitch == b.width
     b.direct = flat_direct if b.flat else rows_direct
+    b.between = False
     b.vectors = parts_in(count, LANES) if b.flat else b.height * a_row
     down = b.rows.step * job.o_row
     right = b.columns.step * job.o_column
@@ -256,6 +258,37 @@ cdef void scatter(
             break
 
 
+cdef void scatter_pairs(
+    const Job *job, const Block *b, Py_ssize_t vector, const real *buffer, Py_ssize_t pitch,
+    Py_ssize_t m, Py_ssize_t rows
+) noexcept nogil:
+    """The same at stride 2, between the columns of the lattice before, which are in the sums."""
+    cdef Py_ssize_t u = b.offset[vector] // b.pitch, v = b.offset[vector] % b.pitch
+    cdef Py_ssize_t lane = 0, last, i, column, count, next = b.vectors * LANES
+    cdef const real *sums = b.sums + (m - b.m) * next + vector * LANES
+    cdef real *to
+    cdef vec first, second
+    while lane < LANES and u < b.height:
+        last = min(lane + max(b.width - v, <Py_ssize_t> 0), <Py_ssize_t> LANES)
+        if last > lane:
+            column = 2 * (b.v + v)
+            count = min(2 * (last - lane), job.columns[0].count + job.columns[1].count - column)
+            to = b.out + (b.rows.first + (b.u + u) * b.rows.step) * job.o_row + column
+            to += m * job.o_m
+            for i in range(rows):
+                first = peek(sums + i * next + lane)
+                second = peek(buffer + i * pitch + lane)
+                store_some(to, zip_low(first, second), <int> min(count, <Py_ssize_t> LANES))
+                if count > LANES:
+                    store_some(to + LANES, zip_high(first, second), <int> (count - LANES))
+                to += job.o_m
+        lane += b.pitch - v
+        v = 0
+        u += 1
+        if not b.flat:
+            break
+
+
 cdef inline void run_tile(
     const Job *job, const Block *b, Tile *t, Py_ssize_t m, int mr,
     Py_ssize_t vector, int nv, bint first, bint last
@@ -274,7 +307,10 @@ cdef inline void run_tile(
     TILE_OF[nv - 1][mr - 1](t)
     if last and not b.direct:
         for v in range(nv):
-            scatter(job, b, vector + v, b.buffer + v * LANES, NV * LANES, m, mr)
+            if b.between:
+                scatter_pairs(job, b, vector + v, b.buffer + v * LANES, NV * LANES, m, mr)
+            else:
+                scatter(job, b, vector + v, b.buffer + v * LANES, NV * LANES, m, mr)
 
 
 cdef void run_tiles(
@@ -346,6 +382,103 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
         run_tiles(job, b, &t, b.panel, True, True)
 
 
+cdef inline Py_ssize_t taps_of(const Walk *walks, Py_ssize_t count) noexcept nogil:
+    """Of all lattices of an axis."""
+    cdef Py_ssize_t i, taps = 0
+    for i in range(count):
+        taps += walks[i].taps
+    return taps
+
+
+cdef bint share_a_panel(const Job *job) noexcept nogil:
+    """Whether all lattices are made from one panel: all their taps and channels at once."""
+    cdef Py_ssize_t rows = taps_of(job.rows, job.row_walks)
+    cdef Py_ssize_t columns = taps_of(job.columns, job.column_walks)
+    return (
+        job.row_walks * job.column_walks > 1 and 1 < rows * columns <= TABLE
+        and rows <= min(job.tap_rows, <Py_ssize_t> ALL_TAPS)
+        and columns <= min(job.tap_columns, <Py_ssize_t> ALL_TAPS) and job.r <= job.depth
+    )
+
+
+cdef void choose_from_all(
+    const Job *job, const Block *b, Py_ssize_t all_columns, Py_ssize_t channel, Tile *t,
+    Py_ssize_t *x_offset, Py_ssize_t *w_offset
+) noexcept nogil:
+    """The table of the taps of a lattice, for as many channels as there is room."""
+    cdef Py_ssize_t i, j, tap, taps = b.rows.taps * b.columns.taps, folds, k
+    folds = max(min(TABLE // max(taps, <Py_ssize_t> 1), job.r), <Py_ssize_t> 1)
+    for i in range(b.rows.taps):
+        for j in range(b.columns.taps):
+            tap = b.rows.tap[i] * all_columns + b.columns.tap[j]
+            for k in range(folds):
+                x_offset[k * taps + i * b.columns.taps + j] = b.x_offset[tap] + k * channel
+                w_offset[k * taps + i * b.columns.taps + j] = b.w_offset[tap] + k * job.w_r
+    t.table = folds * taps
+    t.steps = job.r * taps
+    t.x_step = folds * channel
+    t.w_step = folds * job.w_r
+    t.ahead = t.w_step if job.w_m < job.w_r else 0
+    t.x_offset = x_offset
+    t.w_offset = w_offset
+
+
+cdef inline bint are_pairs(const Job *job) noexcept nogil:
+    """Whether two lattices have every second column of a row each."""
+    return job.column_walks == job.columns[0].step == 2 and job.o_column == 1
+
+
+cdef void make_lattices(const Job *job, Block *b) noexcept nogil:
+    """All lattices of a block, from one panel; those that share rows are stored together."""
+    cdef Py_ssize_t lattice, all_columns, i, k, panels, m = b.m, m_end = b.m_end, width
+    cdef Py_ssize_t row_at[ALL_TAPS]
+    cdef Py_ssize_t column_at[ALL_TAPS]
+    cdef Py_ssize_t tap[ALL_TAPS]
+    cdef Py_ssize_t x_offset[TABLE]
+    cdef Py_ssize_t w_offset[TABLE]
+    cdef Panel panel
+    cdef Tile t
+    join_walks(&b.rows, job.rows, job.row_walks, job.tap_rows, row_at, tap)
+    join_walks(&b.columns, job.columns, job.column_walks, job.tap_columns, column_at, tap)
+    b.height = min(job.band, job.rows[0].count - b.u)
+    b.width = width = min(job.strip, job.columns[0].count - b.v)
+    all_columns = b.columns.taps
+    choose_pitch(job, b)
+    lay_panel(job, b, &panel, 0, 0)
+    tap_offsets(job, b, &panel, 0, 0, 0, &t)
+    pack_panel(job, b, &panel, 0, job.r)
+    t.once = 1
+    t.w_m = job.w_m
+    t.w_block = b.w
+    for i in range(job.row_walks):
+        b.rows = job.rows[i]
+        b.height = min(job.band, b.rows.count - b.u)
+        if b.height <= 0:
+            continue
+        panels = parts_in(m_end - m, MR) if are_pairs(job) else 1
+        for lattice in range(panels * job.column_walks):
+            k = lattice // job.column_walks
+            b.m = m + k * (m_end - m) // panels
+            b.m_end = m + (k + 1) * (m_end - m) // panels
+            k = lattice % job.column_walks
+            b.columns = job.columns[k]
+            choose_from_all(job, b, all_columns, panel.channel, &t, x_offset, w_offset)
+            if are_pairs(job):
+                if lattice == 0:
+                    place_vectors(job, b)
+                    b.direct = False
+                    b.between = True
+                run_tiles(job, b, &t, b.panel, True, k == 1)
+                continue
+            b.width = min(job.strip, b.columns.count - b.v)
+            if b.width > 0:
+                place_vectors(job, b)
+                run_tiles(job, b, &t, b.panel, True, True)
+        b.width = width
+    b.m = m
+    b.m_end = m_end
+
+
 cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
     """Item: part of the channels, then columns, rows, group, image; of all lattices.
 
@@ -378,6 +511,9 @@ cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept
     b.bias_rows = b.buffer + MR * NV * LANES
     b.panel = b.bias_rows + MR * LANES
     b.sums = b.panel + job.panel_elements
+    if share_a_panel(job):
+        make_lattices(job, &b)
+        return
     for lattice in range(job.row_walks * job.column_walks):
         b.rows = job.rows[lattice // job.column_walks]
         b.columns = job.columns[lattice % job.column_walks]

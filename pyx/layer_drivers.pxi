@@ -41,6 +41,17 @@ cdef Py_ssize_t span(
     return most
 
 
+cdef Py_ssize_t seen_by_all(
+    const Walk *walks, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t block
+) noexcept nogil:
+    """Rows (or columns) that a block of outputs of all lattices sees."""
+    cdef Py_ssize_t at[ALL_TAPS]
+    cdef Py_ssize_t tap[ALL_TAPS]
+    cdef Walk all_taps
+    join_walks(&all_taps, walks, count, taps, at, tap)
+    return span(&all_taps, 1, taps, block, True)
+
+
 cdef Py_ssize_t measure(Job *job) noexcept nogil:
     """Memory of one thread."""
     cdef Py_ssize_t wide = span(job.columns, job.column_walks, job.tap_columns, job.strip, False)
@@ -48,6 +59,12 @@ cdef Py_ssize_t measure(Job *job) noexcept nogil:
     cdef Py_ssize_t columns = span(job.columns, job.column_walks, job.tap_columns, job.strip, True)
     cdef Py_ssize_t taps = max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
     cdef Py_ssize_t i, reductions = 0
+    if share_a_panel(job):
+        rows = max(rows, seen_by_all(job.rows, job.row_walks, job.tap_rows, job.band))
+        columns = max(
+            columns, seen_by_all(job.columns, job.column_walks, job.tap_columns, job.strip)
+        )
+        wide = max(wide, columns)
     wide = max(wide, job.strip)
     job.vectors = max(
         job.band * parts_in(job.strip, LANES), parts_in(job.band * wide, LANES)
@@ -59,7 +76,7 @@ cdef Py_ssize_t measure(Job *job) noexcept nogil:
         reductions = max(reductions, parts_in(job.columns[i].taps, job.tap_columns))
     if job.r > job.depth:
         reductions = 2
-    job.sum_elements = 0
+    job.sum_elements = MR * job.vectors * LANES if share_a_panel(job) else 0
     if reductions > 1:
         job.sum_elements = parts_in(parts_in(job.m, MR), job.parts) * MR * job.vectors * LANES
     return aligned(

@@ -20,7 +20,6 @@ cdef enum:
     IMAGES = 8
     PANELS = 1 << 19  # bytes of the panels of all images of an item, where they are several
     FEW_PLANES = 16
-    ALL_TAPS = 16  # of an axis, at most
 
 
 cdef struct Filters:
@@ -245,26 +244,6 @@ cdef void make_images(
             f.rows = &job.rows[lattice // job.column_walks]
             f.columns = &job.columns[lattice % job.column_walks]
             make_lattice(job, f, seen + r * f.channel, w, images, image_step, b.sums, channels)
-
-
-cdef void join_walks(
-    Walk *all_taps, const Walk *walks, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t *at,
-    Py_ssize_t *tap
-) noexcept nogil:
-    """A walk from element to element of the source that sees the taps of all lattices."""
-    cdef Py_ssize_t i, k
-    all_taps[0] = walks[0]
-    all_taps.count = (walks[0].count - 1) * walks[0].stride + 1
-    all_taps.stride = 1
-    all_taps.taps = taps
-    all_taps.at = at
-    all_taps.tap = tap
-    for k in range(taps):  # those that no lattice sees
-        tap[k] = k
-        at[k] = 0
-    for i in range(count):
-        for k in range(walks[i].taps):
-            at[walks[i].tap[k]] = walks[i].at[k]
 
 
 cdef Py_ssize_t outputs_of(const Walk *walks, Py_ssize_t count) noexcept nogil:

@@ -7,6 +7,7 @@
 # the next are the same where they can be: a vector of outputs may run across the ends of rows.
 
 cdef enum:
+    ALL_TAPS = 16  # of an axis that are joined, at most
     REMAINDERS = 32  # of a block of taps along one axis, at most
     ROOM = 28 << 20  # bytes that all threads of a call may take
 
@@ -57,6 +58,26 @@ cdef void reach(Reach *r, const Walk *walk, Py_ssize_t first, Py_ssize_t last) n
         if f == r.remainders:
             r.remainder[f] = rest
             r.remainders += 1
+
+
+cdef void join_walks(
+    Walk *all_taps, const Walk *walks, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t *at,
+    Py_ssize_t *tap
+) noexcept nogil:
+    """A walk from element to element of the source that sees the taps of all lattices."""
+    cdef Py_ssize_t i, k
+    all_taps[0] = walks[0]
+    all_taps.count = (walks[0].count - 1) * walks[0].stride + 1
+    all_taps.stride = 1
+    all_taps.taps = taps
+    all_taps.at = at
+    all_taps.tap = tap
+    for k in range(taps):  # those that no lattice sees
+        tap[k] = k
+        at[k] = 0
+    for i in range(count):
+        for k in range(walks[i].taps):
+            at[walks[i].tap[k]] = walks[i].at[k]
 
 
 cdef Py_ssize_t place(
