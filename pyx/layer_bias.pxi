@@ -7,7 +7,7 @@
 # them, are kept and added up in the order of the images.
 
 cdef enum:
-    PLANE_SUMS = 1 << 20  # at most
+    PLANE_SUMS = 1 << 17  # at most
 
 
 cdef inline const real *run_of_plane(
