@@ -437,7 +437,7 @@ cdef int begin_bias(Call *c, const Layer *p) noexcept nogil:
 
 
 cdef enum:
-    LARGE = 512  # elements of a plane of Y that is summed up by itself: small ones are many at once
+    LARGE = 1024  # elements of planes of Y that are read once; small ones are faster many at once
     NEAR = 1 << 18  # bytes of Y that stay in L2 from one call to the next
     RUNS = 64
 
@@ -563,15 +563,16 @@ cdef int backward(const Layer *x, const Layer *w, const Layer *b) noexcept nogil
 
 
 cdef void meet_in_passing(Call *of_x, Call *of_w, Call *of_b) noexcept nogil:
-    """Let what dW reads plane by plane of Y be read once, for the others too."""
-    if of_w == NULL or of_w.p.lanes_of != COLUMNS:
+    """Let large planes of Y that dW reads one by one be read once, for the others too."""
+    if (
+        of_w == NULL or of_w.p.lanes_of != COLUMNS
+        or of_w.p.rows.outputs * of_w.p.columns.outputs < LARGE
+    ):
         return
     if of_x != NULL and of_x.p.lanes_of == COLUMNS and of_x.p.parts == 1:
         of_w.beside = of_x
         of_w.bytes += of_x.bytes
         of_x.items = 0
-    if of_b != NULL and images_of_sum(&of_b.p) == 1 and (
-        of_b.p.rows.outputs * of_b.p.columns.outputs >= LARGE
-    ):
+    if of_b != NULL and images_of_sum(&of_b.p) == 1:
         of_w.summed = of_b
         of_b.items = 0
