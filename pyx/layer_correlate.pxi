@@ -38,10 +38,10 @@ cdef struct Job:
     Py_ssize_t row_walks, column_walks, bands, strips
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts
     Py_ssize_t panel_elements, vectors, sum_elements  # of one thread
-    # Of layer_filters.pxi: vectors of a block, images for which it is transposed once, and whether
-    # padding is left out.
+    # Of layer_filters.pxi: vectors of a block, images for which it is transposed once, whether
+    # padding is left out, and whether pixels are made along rows of W.
     Py_ssize_t wide, at_once
-    bint unpadded
+    bint unpadded, along
 
 
 cdef struct Block:
@@ -383,10 +383,11 @@ cdef void reduce_block(const Job *job, Block *b) noexcept nogil:
 
 
 cdef inline Py_ssize_t taps_of(const Walk *walks, Py_ssize_t count) noexcept nogil:
-    """Of all lattices of an axis."""
-    cdef Py_ssize_t i, taps = 0
+    """Of all lattices of an axis: up to the last one that any of them has."""
+    cdef Py_ssize_t i, k, taps = 0
     for i in range(count):
-        taps += walks[i].taps
+        for k in range(walks[i].taps):
+            taps = max(taps, walks[i].tap[k] + 1)
     return taps
 
 

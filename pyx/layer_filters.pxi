@@ -377,7 +377,7 @@ cdef void filters_item(const Job *job, Py_ssize_t item, char *memory) noexcept n
     b.panel = f.transposed + wide * min(job.depth, job.r) * job.tap_rows * job.tap_columns
     lay_filters(job, &f)
     seen = show_images(job, &f, n, images, group, &step)
-    if is_along(job) and b.seen != NULL:
+    if job.along and b.seen != NULL:
         go_along(
             job, &f, seen, part * blocks // job.parts * wide,
             min((part + 1) * blocks // job.parts * wide, job.m), b.panel,
@@ -461,7 +461,8 @@ cdef void measure_filters(
             + span(&columns, 1, job.tap_columns, columns.count, False) + 4 * LANES
         )
     )
-    if is_along(job):
+    job.along = is_along(job)  # before threads share rows: the memory is measured for that
+    if job.along:
         bytes[0] += 2 * PIXELS * PIECE * sizeof(real)
     job.at_once = at_once
     items[0] = share_filters(job, p.threads)

@@ -110,6 +110,7 @@ LAYERS = {
     "pairs of planes, one tap": Problem((3, 3, 4, 30), (2, 3, 1, 1)),
     "a pixel": Problem((1, 77, 1, 1), (43, 77, 1, 1)),
     "two pixels": Problem((2, 4100, 1, 1), (3, 4100, 1, 1)),
+    "a column of pixels": Problem((1, 12, 5, 1), (40, 12, 1, 1)),
     "a pixel, two groups": Problem((1, 70, 1, 1), (20, 35, 1, 1), groups=2),
     "filters, no padding": Problem((2, 20, 9, 8), (33, 20, 5, 3), "valid"),
     "filters, much padding": Problem((2, 3, 5, 9), (34, 3, 3, 4), 9, dilation=(6, 4)),
@@ -120,6 +121,12 @@ LAYERS = {
     "stride of 3": Problem((1, 4, 13, 14), (6, 4, 2, 5), stride=(3, 1)),
     "stride, larger than the filter": Problem((2, 3, 11, 13), (4, 3, 2, 1), stride=(5, 4)),
     "stride, larger than the plane": Problem((2, 3, 4, 5), (4, 3, 3, 3), stride=9),
+    "stride, larger than the plane, many taps": Problem(
+        (1, 3, 2, 40), (4, 3, 23, 3), (30, 1), stride=(9, 2)
+    ),
+    "stride, larger than the plane, columns": Problem(
+        (1, 3, 20, 2), (4, 3, 3, 40), (1, 45), stride=(2, 31)
+    ),
     "dilation": Problem((1, 3, 12, 15), (7, 3, 3, 2), dilation=(2, 3)),
     "dilation and stride": Problem((1, 4, 13, 16), (5, 4, 3, 4), stride=(2, 3), dilation=(3, 2)),
     "dilation, larger than the plane": Problem((1, 3, 5, 6), (4, 3, 3, 2), (40, 40), dilation=30),
