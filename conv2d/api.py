@@ -24,7 +24,7 @@ from .problem import (
 from .threads import check_threads, get_num_threads
 
 ONE, SAME, ZEROS, AUTO = 1, "same", "zeros", "auto"  # the settings of a plain call
-ALL = "dx", "dw", "db"
+ALL = "dx", "dw", "db"  # gradients that are needed, most often
 
 
 class Gradients(NamedTuple):
@@ -593,7 +593,7 @@ def _bias_gradient(
     dy = readable(dy, dtype, not problem.plane, plane=problem.plane)
     result = Result(problem.b_shape, dtype, out, plane=problem.plane)
     if problem.plane:
-        made = planar.bias_gradient(dy, make_plan(problem, "weight", threads), result)
+        made = planar.bias_gradient(dy, make_plan(problem, "weight", threads).threads, result)
     else:
         made = layer.bias_gradient(problem, dy, threads, result)
     return result.array, made

@@ -202,7 +202,7 @@ COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
 # are not foreseen where planes come from far away. Of 7 x 7 filters fewer, for which few registers
 # are slow (measured at 24 x 24 to 1000 x 1000).
 COLUMNS_BYTES = 1024
-FILLED = 64  # bytes of a row of a vector: of 5 x 5 at stride 2 shorter ones are faster otherwise
+FILLED = 64  # bytes of a vector: rows of no more are faster otherwise, of 5 x 5 at stride 2
 WIDEST = 512  # columns of X of a depthwise layer whose channels lie in the lanes
 PICTURE = 2048  # vectors of a picture of a depthwise layer
 PANEL = 384 * 2**10  # bytes of the source at a time: with W and results in a common L2

@@ -61,7 +61,7 @@ def weight_gradient(
     if x.size == 0 or dy.size == 0:
         result.array[...] = 0
         if total is not None:
-            bias_gradient(dy, plan, total)
+            bias_gradient(dy, plan.threads, total)
         return None
     mode = PADDING_MODES[problem.mode]
     blocks = list(_filter_blocks(problem.a, problem.b))
@@ -80,13 +80,13 @@ def weight_gradient(
     return made if len(blocks) == 1 else None
 
 
-def bias_gradient(dy: Array, plan: Plan, result: Result) -> Made:
+def bias_gradient(dy: Array, threads: int, result: Result) -> Made:
     """db, 0-dimensional, from dY."""
     if dy.size == 0:
         result.array[...] = 0
         return None
     room = _room_for(result)
-    made = _door.add_up(dy, room.reshape(1, 1), plan)
+    made = _door.add_up(dy, room.reshape(1, 1), threads)
     if result.direct is None:
         result.write((), room)
     return made

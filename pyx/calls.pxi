@@ -137,6 +137,7 @@ cdef class Call:
     cdef bint learn(self, list arrays, int results):
         """Find out to which arrays, the last of them results, the pointers point, if to any."""
         cdef int i, number
+        cdef Call call = self
         self.results = results
         for i in range(results):
             array = arrays[len(arrays) - results + i]
@@ -144,11 +145,10 @@ cdef class Call:
             self.kinds[i] = -1 if array is None else cnp.PyArray_TYPE(array)
             for number in range(self.ranks[i]):
                 self.sizes[i][number] = cnp.PyArray_DIM(array, number)
-        call = self
         while call is not None:
-            if not (<Call> call).find(arrays):
+            if not call.find(arrays):
                 return False
-            call = (<Call> call).next
+            call = call.next
         return True
 
     cdef bint find(self, list arrays):

@@ -299,12 +299,12 @@ def weight(
     return call
 
 
-def add_up(cnp.ndarray y, cnp.ndarray total, plan):
+def add_up(cnp.ndarray y, cnp.ndarray total, Py_ssize_t threads):
     """The sum of Y into `total` (1, 1)."""
     cdef Call call = Call()
     cdef Plane *p = &call.task.planes.plane
     lay(p, y, total, y, 0, 0)
-    _, p.band, p.strip, p.threads = plan
+    p.threads = threads
     call.run(ADD_UP, element_of(y.dtype), flops_of_plane(p))
     return call
 

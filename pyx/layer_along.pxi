@@ -48,17 +48,25 @@ cdef inline void along(const Along *t, int rows, int pixels) noexcept nogil:
                 store(t.sums + k * PIECE + j * LANES, acc[k])
 
 
-cdef void along_one(const Along *t) noexcept nogil:
-    along(t, ROWS_OF_W, 1)
+ctypedef void (*AlongOf)(const Along *) noexcept nogil
 
-cdef void along_two(const Along *t) noexcept nogil:
-    along(t, ROWS_OF_W, 2)
-
-cdef void along_one_row(const Along *t) noexcept nogil:
+cdef void along_1x1(const Along *t) noexcept nogil:
     along(t, 1, 1)
 
-cdef void along_one_row_two(const Along *t) noexcept nogil:
+cdef void along_1x2(const Along *t) noexcept nogil:
     along(t, 1, 2)
+
+cdef void along_8x1(const Along *t) noexcept nogil:
+    along(t, ROWS_OF_W, 1)
+
+cdef void along_8x2(const Along *t) noexcept nogil:
+    along(t, ROWS_OF_W, 2)
+
+
+# By whether there are ROWS_OF_W rows, or one, and by pixels.
+cdef AlongOf ALONG_OF[2][PIXELS]
+ALONG_OF[0][:] = [along_1x1, along_1x2]
+ALONG_OF[1][:] = [along_8x1, along_8x2]
 
 
 cdef void make_piece(
@@ -67,6 +75,7 @@ cdef void make_piece(
 ) noexcept nogil:
     """Channels of the result from m on: a block of channels r at a time."""
     cdef Py_ssize_t blocks = max(parts_in(job.r, job.depth), <Py_ssize_t> 1), block, r, r_end, i, k
+    cdef int rows
     cdef Along t
     t.once = 1
     t.w_r = job.w_r
@@ -85,18 +94,9 @@ cdef void make_piece(
         while r < r_end:
             t.w = f.b.w + m + r * job.w_r
             t.x = seen + r * f.channel
-            if r + ROWS_OF_W <= r_end:
-                if pixels == 1:
-                    along_one(&t)
-                else:
-                    along_two(&t)
-                r += ROWS_OF_W
-            else:
-                if pixels == 1:
-                    along_one_row(&t)
-                else:
-                    along_one_row_two(&t)
-                r += 1
+            rows = ROWS_OF_W if r + ROWS_OF_W <= r_end else 1
+            ALONG_OF[rows > 1][pixels - 1](&t)
+            r += rows
         if block > 0:
             for k in range(pixels):
                 for i in range(count):
@@ -108,23 +108,19 @@ cdef void go_along(
     real *memory
 ) noexcept nogil:
     """Channels m to m_end of all pixels, of which there are few."""
-    cdef Py_ssize_t pixels = f.height, count, i, k
-    cdef real *out
+    cdef Py_ssize_t pixels = f.height, count, k
     while m < m_end:
         count = min(m_end - m, <Py_ssize_t> PIECE)
         make_piece(job, f, seen, m, count, pixels, memory, memory + PIXELS * PIECE)
         for k in range(pixels):
-            out = f.b.out + k * job.o_row + m * job.o_m
-            if job.o_m == 1:
-                memcpy(out, memory + k * PIECE, count * sizeof(real))
-            else:
-                for i in range(count):
-                    out[i * job.o_m] = memory[k * PIECE + i]
+            put_apart(
+                f.b.out + k * job.o_row + m * job.o_m, job.o_m, memory + k * PIECE, count
+            )
         m += count
 
 
 cdef inline bint is_along(const Job *job) noexcept nogil:
-    """Whether all of that is so."""
+    """Whether a call is of so few pixels, and W has the channels of the result side by side."""
     return (
         job.images == 1 and job.w_m == 1 and not job.unpadded
         and job.row_walks * job.column_walks == job.rows[0].taps == job.columns[0].taps == 1

@@ -10,24 +10,6 @@ cdef enum:
     PLANE_SUMS = 1 << 17  # at most
 
 
-cdef inline const real *run_of_plane(
-    const Layer *p, const real *y, Py_ssize_t first, Py_ssize_t count, real *copy
-) noexcept nogil:
-    """Elements of a plane, row by row: where they lie, or a copy."""
-    cdef Py_ssize_t columns = p.columns.outputs, i, j, k
-    if p.y_col == 1 and (p.y_row == columns or p.rows.outputs == 1):
-        return y + first
-    i = first // columns
-    j = first % columns
-    for k in range(count):
-        copy[k] = y[i * p.y_row + j * p.y_col]
-        j += 1
-        if j == columns:
-            j = 0
-            i += 1
-    return copy
-
-
 cdef inline Py_ssize_t images_of_sum(const Layer *p) noexcept nogil:
     """Images whose planes are summed up together: one, where there are not too many planes."""
     return max(parts_in(p.n * p.groups * p.k, PLANE_SUMS), <Py_ssize_t> 1)
@@ -42,6 +24,7 @@ cdef void sum_planes(const Layer *p, Py_ssize_t first, Py_ssize_t last, total *s
     """Sums from first to last, which count channels, then images."""
     cdef Py_ssize_t channels = p.groups * p.k, images = images_of_sum(p), image, n, m, i, begin
     cdef Py_ssize_t elements = p.rows.outputs * p.columns.outputs, count, run
+    cdef const real *y
     cdef real copy[SUMMED]
     cdef real flat[LANES]
     cdef vec a[LANES]
@@ -60,11 +43,9 @@ cdef void sum_planes(const Layer *p, Py_ssize_t first, Py_ssize_t last, total *s
                     n = (first + k) // channels * images + image
                     if n < p.n:
                         i = min(elements - begin, <Py_ssize_t> SUMMED)
-                        a[k] = lane_sums(
-                            run_of_plane(
-                                p, <const real *> p.y + n * p.y_n + m * p.y_k, begin, i, copy
-                            ), i,
-                        )
+                        y = <const real *> p.y + n * p.y_n + m * p.y_k
+                        y = run_of(y, p.y_row, p.columns.outputs, p.y_col, begin, i, copy)
+                        a[k] = lane_sums(y, i)
                 add_in_pairs(a, LANES)
                 store(flat, a[0])
                 for k in range(<int> count):

@@ -149,11 +149,12 @@ cdef void lay_columns(Columns *c, const Job *job, const Layer *p, bint back) noe
     if c.any:
         wide = NV // 2 if c.spread else NV
         c.strip_of = ANY_STRIP_OF[2 if c.spread else c.stride - 1]
+    elif c.a > SIDE and c.spread:
+        wide = NV // 2
+        c.strip_of = LARGE_STRIP_OF[3 + c.left % 2]
     elif c.a > SIDE:
-        wide = NV // 2 if c.spread else NV if c.a == 5 and c.stride == 1 else min(NV, 3)
-        c.strip_of = LARGE_STRIP_OF[(c.a - 5) // 2]
-        if c.stride == 2:
-            c.strip_of = LARGE_STRIP_OF[3 + c.left % 2 if c.spread else 2]
+        wide = NV if c.a == 5 and c.stride == 1 else min(NV, 3)
+        c.strip_of = LARGE_STRIP_OF[2 if c.stride == 2 else (c.a - 5) // 2]
     else:
         wide = 2 if c.spread else WIDE
         c.strip_of = STRIP_OF[2 + c.left if c.spread else c.stride - 1]

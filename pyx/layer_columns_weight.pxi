@@ -41,7 +41,6 @@ cdef inline void products_down(
     fetch(row + ahead)
     if stride == 2:
         fetch(row + ahead + LANES)
-    if stride == 2:
         see_every_second(x, row, t.x_apart, pair)
     else:
         x[0] = look(row, t.x_apart, pair)

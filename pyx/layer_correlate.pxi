@@ -37,6 +37,7 @@ cdef struct Job:
     Walk *columns
     Py_ssize_t row_walks, column_walks, bands, strips
     Py_ssize_t band, strip, depth, tap_rows, tap_columns, parts
+    bint shared  # all lattices are made from one panel
     Py_ssize_t panel_elements, vectors, sum_elements  # of one thread
     # Of layer_filters.pxi: vectors of a block, images for which it is transposed once, whether
     # padding is left out, and whether pixels are made along rows of W.
@@ -163,12 +164,41 @@ cdef void pack_planes(
                 to += p.pitch
 
 
+cdef inline void go_on(
+    Py_ssize_t *offset, Py_ssize_t taps, Py_ssize_t channels, Py_ssize_t step
+) noexcept nogil:
+    """The table of the taps of one channel, for as many."""
+    cdef Py_ssize_t i
+    for i in range(taps, channels * taps):
+        offset[i] = offset[i - taps] + step
+
+
+cdef inline Py_ssize_t channels_at_once(Py_ssize_t taps, Py_ssize_t channels) noexcept nogil:
+    """Those that a table has room for."""
+    return max(min(TABLE // max(taps, <Py_ssize_t> 1), channels), <Py_ssize_t> 1)
+
+
+cdef void repeat_taps(
+    const Job *job, Tile *t, Py_ssize_t *x_offset, Py_ssize_t *w_offset, Py_ssize_t channels,
+    Py_ssize_t channel
+) noexcept nogil:
+    """Let a tile use a table, which has the taps of one channel, for as many."""
+    go_on(x_offset, t.table, channels, channel)
+    go_on(w_offset, t.table, channels, job.w_r)
+    t.table *= channels
+    t.x_step = channels * channel
+    t.w_step = channels * job.w_r
+    t.ahead = t.w_step if job.w_m < job.w_r else 0
+    t.x_offset = x_offset
+    t.w_offset = w_offset
+
+
 cdef void tap_offsets(
     const Job *job, const Block *b, const Panel *p, Py_ssize_t k, Py_ssize_t q, Py_ssize_t room,
     Tile *t
 ) noexcept nogil:
     """The table of the taps of a block, for one channel and then for as many as there is room."""
-    cdef Py_ssize_t i, j, f = 0, g = 0, row, column, taps
+    cdef Py_ssize_t i, j, f = 0, g = 0, row, column
     cdef Py_ssize_t channel = p.channel if b.seen == NULL else job.s_r
     t.table = 0
     for i in range(k, min(k + job.tap_rows, b.rows.taps)):
@@ -178,17 +208,7 @@ cdef void tap_offsets(
             b.x_offset[t.table] = (f * p.columns.remainders + g) * p.plane + row * p.pitch + column
             b.w_offset[t.table] = b.rows.tap[i] * job.w_row + b.columns.tap[j] * job.w_column
             t.table += 1
-    taps = t.table
-    while t.table + taps <= room:
-        for i in range(t.table, t.table + taps):
-            b.x_offset[i] = b.x_offset[i - taps] + channel
-            b.w_offset[i] = b.w_offset[i - taps] + job.w_r
-        t.table += taps
-    t.x_step = t.table // taps * channel
-    t.w_step = t.table // taps * job.w_r
-    t.ahead = t.w_step if job.w_m < job.w_r else 0
-    t.x_offset = b.x_offset
-    t.w_offset = b.w_offset
+    repeat_taps(job, t, b.x_offset, b.w_offset, max(room // t.table, <Py_ssize_t> 1), channel)
 
 
 cdef void place_vectors(const Job *job, Block *b) noexcept nogil:
@@ -407,21 +427,16 @@ cdef void choose_from_all(
     Py_ssize_t *x_offset, Py_ssize_t *w_offset
 ) noexcept nogil:
     """The table of the taps of a lattice, for as many channels as there is room."""
-    cdef Py_ssize_t i, j, tap, taps = b.rows.taps * b.columns.taps, folds, k
-    folds = max(min(TABLE // max(taps, <Py_ssize_t> 1), job.r), <Py_ssize_t> 1)
+    cdef Py_ssize_t i, j, tap
+    t.table = 0
     for i in range(b.rows.taps):
         for j in range(b.columns.taps):
             tap = b.rows.tap[i] * all_columns + b.columns.tap[j]
-            for k in range(folds):
-                x_offset[k * taps + i * b.columns.taps + j] = b.x_offset[tap] + k * channel
-                w_offset[k * taps + i * b.columns.taps + j] = b.w_offset[tap] + k * job.w_r
-    t.table = folds * taps
-    t.steps = job.r * taps
-    t.x_step = folds * channel
-    t.w_step = folds * job.w_r
-    t.ahead = t.w_step if job.w_m < job.w_r else 0
-    t.x_offset = x_offset
-    t.w_offset = w_offset
+            x_offset[t.table] = b.x_offset[tap]
+            w_offset[t.table] = b.w_offset[tap]
+            t.table += 1
+    t.steps = job.r * t.table
+    repeat_taps(job, t, x_offset, w_offset, channels_at_once(t.table, job.r), channel)
 
 
 cdef inline bint are_pairs(const Job *job) noexcept nogil:
@@ -431,7 +446,8 @@ cdef inline bint are_pairs(const Job *job) noexcept nogil:
 
 cdef void make_lattices(const Job *job, Block *b) noexcept nogil:
     """All lattices of a block, from one panel; those that share rows are stored together."""
-    cdef Py_ssize_t lattice, all_columns, i, k, panels, m = b.m, m_end = b.m_end, width
+    cdef Py_ssize_t all_columns, i, k, part, panels = 1, m = b.m, m_end = b.m_end, width
+    cdef bint pairs = are_pairs(job)
     cdef Py_ssize_t row_at[ALL_TAPS]
     cdef Py_ssize_t column_at[ALL_TAPS]
     cdef Py_ssize_t tap[ALL_TAPS]
@@ -451,33 +467,26 @@ cdef void make_lattices(const Job *job, Block *b) noexcept nogil:
     t.once = 1
     t.w_m = job.w_m
     t.w_block = b.w
+    if pairs:  # so few channels at a time that the sums of a lattice stay near
+        panels = parts_in(m_end - m, MR)
     for i in range(job.row_walks):
         b.rows = job.rows[i]
         b.height = min(job.band, b.rows.count - b.u)
-        if b.height <= 0:
-            continue
-        panels = parts_in(m_end - m, MR) if are_pairs(job) else 1
-        for lattice in range(panels * job.column_walks):
-            k = lattice // job.column_walks
-            b.m = m + k * (m_end - m) // panels
-            b.m_end = m + (k + 1) * (m_end - m) // panels
-            k = lattice % job.column_walks
-            b.columns = job.columns[k]
-            choose_from_all(job, b, all_columns, panel.channel, &t, x_offset, w_offset)
-            if are_pairs(job):
-                if lattice == 0:
+        for part in range(panels if b.height > 0 else 0):
+            b.m = m + part * (m_end - m) // panels
+            b.m_end = m + (part + 1) * (m_end - m) // panels
+            for k in range(job.column_walks):
+                b.columns = job.columns[k]
+                b.width = width if pairs else min(job.strip, b.columns.count - b.v)
+                if b.width <= 0:
+                    continue
+                choose_from_all(job, b, all_columns, panel.channel, &t, x_offset, w_offset)
+                if not pairs or part == k == 0:
                     place_vectors(job, b)
+                if pairs:
                     b.direct = False
                     b.between = True
-                run_tiles(job, b, &t, b.panel, True, k == 1)
-                continue
-            b.width = min(job.strip, b.columns.count - b.v)
-            if b.width > 0:
-                place_vectors(job, b)
-                run_tiles(job, b, &t, b.panel, True, True)
-        b.width = width
-    b.m = m
-    b.m_end = m_end
+                run_tiles(job, b, &t, b.panel, True, not pairs or k == 1)
 
 
 cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept nogil:
@@ -512,7 +521,7 @@ cdef void correlate_item(const Job *job, Py_ssize_t item, char *memory) noexcept
     b.bias_rows = b.buffer + MR * NV * LANES
     b.panel = b.bias_rows + MR * LANES
     b.sums = b.panel + job.panel_elements
-    if share_a_panel(job):
+    if job.shared:
         make_lattices(job, &b)
         return
     for lattice in range(job.row_walks * job.column_walks):

@@ -59,7 +59,8 @@ cdef Py_ssize_t measure(Job *job) noexcept nogil:
     cdef Py_ssize_t columns = span(job.columns, job.column_walks, job.tap_columns, job.strip, True)
     cdef Py_ssize_t taps = max(job.tap_rows * job.tap_columns, <Py_ssize_t> TABLE)
     cdef Py_ssize_t i, reductions = 0
-    if share_a_panel(job):
+    job.shared = share_a_panel(job)
+    if job.shared:
         rows = max(rows, seen_by_all(job.rows, job.row_walks, job.tap_rows, job.band))
         columns = max(
             columns, seen_by_all(job.columns, job.column_walks, job.tap_columns, job.strip)
@@ -76,7 +77,7 @@ cdef Py_ssize_t measure(Job *job) noexcept nogil:
         reductions = max(reductions, parts_in(job.columns[i].taps, job.tap_columns))
     if job.r > job.depth:
         reductions = 2
-    job.sum_elements = MR * job.vectors * LANES if share_a_panel(job) else 0
+    job.sum_elements = MR * job.vectors * LANES if job.shared else 0
     if reductions > 1:
         job.sum_elements = parts_in(parts_in(job.m, MR), job.parts) * MR * job.vectors * LANES
     return aligned(
@@ -457,29 +458,24 @@ cdef Py_ssize_t runs_of(const Call *c, Py_ssize_t threads) noexcept nogil:
     return min(c.items, max(<Py_ssize_t> RUNS, 8 * threads))
 
 
-cdef Py_ssize_t lay_turns(
-    const Call *calls, int count, Py_ssize_t threads, Turn *turns
+cdef void lay_turns(
+    const Call *calls, int count, const Py_ssize_t *runs, Turn *turns, Py_ssize_t count_of_turns
 ) noexcept nogil:
-    """The runs of all calls, as much of each as of the others: they read the same Y. How many."""
+    """The runs of all calls, as much of each as of the others: they read the same Y."""
     cdef Py_ssize_t done[PARTS]
-    cdef Py_ssize_t runs[PARTS]
-    cdef Py_ssize_t turn = 0
+    cdef Py_ssize_t turn
     cdef int i, next
     for i in range(count):
         done[i] = 0
-        runs[i] = runs_of(&calls[i], threads)
-    while True:
+    for turn in range(count_of_turns):
         next = -1
         for i in range(count):
             if done[i] < runs[i] and (next < 0 or done[i] * runs[next] < done[next] * runs[i]):
                 next = i
-        if next < 0:
-            return turn
         turns[turn].call = next
         turns[turn].first = done[next] * calls[next].items // runs[next]
         done[next] += 1
         turns[turn].last = done[next] * calls[next].items // runs[next]
-        turn += 1
 
 
 cdef void take_turn(const Call *calls, const Turn *turn, char *memory) noexcept nogil:
@@ -491,6 +487,7 @@ cdef void take_turn(const Call *calls, const Turn *turn, char *memory) noexcept 
 cdef int run(const Call *calls, int count) noexcept nogil:
     """Make all items of a few calls, shared among the threads of the one that has most."""
     cdef Py_ssize_t turn, count_of_turns = 0, bytes = 0, threads = 1
+    cdef Py_ssize_t runs[PARTS]
     cdef Turn *turns
     cdef char *memory
     cdef int i
@@ -499,12 +496,13 @@ cdef int run(const Call *calls, int count) noexcept nogil:
         threads = max(threads, calls[i].p.threads)
     threads = max(min(threads, ROOM // max(bytes, <Py_ssize_t> 1)), <Py_ssize_t> 1)
     for i in range(count):
-        count_of_turns += runs_of(&calls[i], threads)
+        runs[i] = runs_of(&calls[i], threads)
+        count_of_turns += runs[i]
     memory = <char *> malloc(threads * bytes + 64 + count_of_turns * sizeof(Turn))
     if memory == NULL:
         return -1
     turns = <Turn *> (align(memory) + threads * bytes)
-    lay_turns(calls, count, threads, turns)
+    lay_turns(calls, count, runs, turns, count_of_turns)
     if threads == 1:
         for turn in range(count_of_turns):
             take_turn(calls, &turns[turn], align(memory))

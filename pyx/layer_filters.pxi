@@ -99,7 +99,7 @@ cdef void choose_taps(
     """Let a tile step through some columns of taps, those that some rows of outputs see."""
     cdef const Block *b = &f.b
     cdef Tile *t = &f.t
-    cdef Py_ssize_t k = 0, k_end = f.rows.taps, i, j, tap, fold, folds, taps, to = 0
+    cdef Py_ssize_t k = 0, k_end = f.rows.taps, i, j, tap, folds, taps = 0
     if job.mode == ZEROS:
         taps_inside(f.rows, f.u + u, f.u + u_last, job.height, &k, &k_end)
     if f.k == k and f.k_end == k_end and f.q == q and f.q_end == q_end:
@@ -111,17 +111,13 @@ cdef void choose_taps(
     for i in range(k, k_end):
         for j in range(q, q_end):
             tap = f.rows.tap[i] * b.columns.taps + f.columns.tap[j]
-            f.across[to] = b.x_offset[tap]
-            f.along[to] = tap * f.lanes
-            to += 1
-    taps = to
-    folds = max(min(TABLE // max(taps, <Py_ssize_t> 1), channels), <Py_ssize_t> 1)
-    for fold in range(1, folds):
-        for i in range(taps):
-            f.across[to + i] = f.across[i] + fold * f.channel
-            f.along[to + i] = f.along[i] + fold * f.next
-        to += taps
-    t.table = to
+            f.across[taps] = b.x_offset[tap]
+            f.along[taps] = tap * f.lanes
+            taps += 1
+    folds = channels_at_once(taps, channels)
+    go_on(f.across, taps, folds, f.channel)
+    go_on(f.along, taps, folds, f.next)
+    t.table = folds * taps
     t.steps = channels * taps
     t.w_step = folds * f.channel
     t.x_step = folds * f.next

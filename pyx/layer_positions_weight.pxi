@@ -157,19 +157,6 @@ cdef void pack_seen(
         x += p.x_c
 
 
-cdef const real *run_of_y(
-    const Layer *p, const real *y, Py_ssize_t rows, Py_ssize_t columns, real *copy
-) noexcept nogil:
-    """Rows and columns of a plane of Y as one run: where they lie, or a copy."""
-    cdef Py_ssize_t i, j
-    if p.y_col == 1 and (rows == 1 or p.y_row == columns):
-        return y
-    for i in range(rows):
-        for j in range(columns):
-            copy[i * columns + j] = y[i * p.y_row + j * p.y_col]
-    return copy
-
-
 cdef void add_positions(
     const Layer *p, const real *y, Py_ssize_t filters, Py_ssize_t rows, Py_ssize_t columns,
     bint first, const real *panel, real *copies, real *sums
@@ -200,8 +187,8 @@ cdef void add_positions(
     while m < filters:
         mr = MR if filters - m > 4 else 2
         for i in range(mr):  # what there is not is the last one once more, here too
-            t.y[i] = run_of_y(
-                p, y + min(m + i, filters - 1) * p.y_k, rows, columns,
+            t.y[i] = run_of(
+                y + min(m + i, filters - 1) * p.y_k, p.y_row, columns, p.y_col, 0, count,
                 copies + i * p.band * p.strip,
             )
         pair = 0

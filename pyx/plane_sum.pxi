@@ -7,23 +7,6 @@ cdef inline Py_ssize_t runs_in(const Plane *p) noexcept nogil:
     return parts_in(p.oh * p.ow, SUMMED)
 
 
-cdef const real *run_of_plane(
-    const Plane *p, Py_ssize_t first, Py_ssize_t count, real *copy
-) noexcept nogil:
-    """Elements of Y, row by row: where they lie, or a copy."""
-    cdef const real *row = <const real *> p.y + first // p.ow * p.y_pitch
-    cdef Py_ssize_t j = first % p.ow, part, done = 0
-    if p.y_pitch == p.ow or p.oh == 1:
-        return row + j
-    while done < count:
-        part = min(count - done, p.ow - j)
-        memcpy(copy + done, row + j, part * sizeof(real))
-        done += part
-        row = after(row, p.y_pitch)
-        j = 0
-    return copy
-
-
 cdef total total_of(vec sums) noexcept nogil:
     """The sum of all lanes."""
     cdef real flat[LANES]
@@ -44,10 +27,13 @@ cdef void sum_runs(
 ) noexcept nogil:
     """The sums of runs first to last."""
     cdef Py_ssize_t run, count
+    cdef const real *y = <const real *> p.y
     cdef real copy[SUMMED]
     for run in range(first, last):
         count = min(p.oh * p.ow - run * SUMMED, <Py_ssize_t> SUMMED)
-        sums[run] = total_of(lane_sums(run_of_plane(p, run * SUMMED, count, copy), count))
+        sums[run] = total_of(
+            lane_sums(run_of(y, p.y_pitch, p.ow, 1, run * SUMMED, count, copy), count)
+        )
 
 
 cdef void put_sum(const Plane *p, const total *sums, real *sum) noexcept nogil:

@@ -244,8 +244,8 @@ static inline vec between(vec before, vec behind) { return hold(__builtin_shuffl
 #endif
 static inline vec onward(vec first, vec next) { return hold(__builtin_shuffle(first, next, (lanes){ONWARD})); }
 #else
-static inline vec onward(vec first, vec next) { return (void)next, first; } /* never used, nor is this: */
-static inline vec between(vec before, vec behind) { return (void)behind, before; } /* never used */
+static inline vec between(vec before, vec behind) { return (void)behind, before; } /* both never used */
+static inline vec onward(vec first, vec next) { return (void)next, first; }
 #endif
 /* Between float16 and float32, whose exponents differ by 112: without branches, for loops of vectors. */
 static CYTHON_INLINE uint32_t bits_of(float value) { uint32_t bits; memcpy(&bits, &value, 4); return bits; }

@@ -1,7 +1,29 @@
-# Sums of runs of elements, for the gradient of the bias.
+# Runs of the elements of a plane, and their sums.
 
 cdef enum:
     SUMMED = 4096  # elements of a run: they are added up in one type before they join in `total`
+
+
+cdef inline const real *run_of(
+    const real *plane, Py_ssize_t pitch, Py_ssize_t columns, Py_ssize_t element, Py_ssize_t first,
+    Py_ssize_t count, real *copy
+) noexcept nogil:
+    """Elements of a plane, counted row by row: where they lie, or a copy."""
+    cdef const real *row = plane + first // columns * pitch
+    cdef Py_ssize_t j = first % columns, k, part, done = 0
+    if element == 1 and (pitch == columns or j + count <= columns):
+        return row + j
+    while done < count:
+        part = min(count - done, columns - j)
+        if element == 1:
+            memcpy(copy + done, row + j, part * sizeof(real))
+        else:
+            for k in range(part):
+                copy[done + k] = row[(j + k) * element]
+        done += part
+        row += pitch
+        j = 0
+    return copy
 
 
 cdef inline vec lane_sums(const real *y, Py_ssize_t count) noexcept nogil:
