@@ -1,4 +1,5 @@
 OPENMP: int
+L1_CACHE: int
 L2_CACHE: int
 
 def supported() -> list[str]: ...

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from . import _cpu, _door
 from ._version import __version__
-from .plan import SMALL_FLOPS, SMALL_ROWS, WALKED, WORKSPACE, plan_same
+from .plan import SMALL_FLOPS, SMALL_ROWS, WORKSPACE, plan_same, walked_bytes
 
 # In the order of the enum in pyx/door.pyx; layers compute the last, u16, in u32.
 ELEMENTS = ("f32", "f64", "u32", "u64", "u16")
@@ -45,7 +45,7 @@ def connect(level: str) -> None:
         for kind, elements in (("planar", ELEMENTS), ("layer", ELEMENTS[:-1]))
     )
     fft = importlib.import_module(f"{__package__}._fft_{level}").kernel
-    _door.connect(planes, layers, fft, SMALL_FLOPS, SMALL_ROWS, WALKED, plan_same)
+    _door.connect(planes, layers, fft, SMALL_FLOPS, SMALL_ROWS, walked_bytes(level), plan_same)
 
 
 LEVEL = choose_level()

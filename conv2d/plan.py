@@ -196,8 +196,8 @@ FILTERS_AT_ONCE = 128  # of a block of dW
 TRANSPOSED = 2**14  # elements of Y that are transposed at a time for dW
 MANY_CHANNELS = 256  # of filters that see one pixel, for sums along rows of W
 COLUMN_ROWS = 64
-WALKED = 250_000  # elements of a plane up to which that is faster than rows of tiles
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
+WALKED_WIDTH = 1536  # of one plane by itself
 # Bytes of their rows at stride 1, where there are several planes: walks from row to row beyond that
 # are not foreseen where planes come from far away. Of 7 x 7 filters fewer, for which few registers
 # are slow (measured at 24 x 24 to 1000 x 1000).
@@ -238,7 +238,7 @@ def walks_columns(problem: Problem, direction: str) -> bool:
         and problem.mode == "zeros"
         and left <= side // 2
         and right <= side // 2
-        and 0 < problem.width <= COLUMNS_WIDTH
+        and 0 < problem.width <= (WALKED_WIDTH if problem.plane else COLUMNS_WIDTH)
         and columns > 0
     )
     if direction == "weight":
@@ -254,14 +254,27 @@ def walks_columns(problem: Problem, direction: str) -> bool:
     return fits and channels == filters == 1 and covered
 
 
+def walked_bytes(level: str) -> int:
+    """Bytes of a plane up to which filters of 3 x 3 walk down its columns, at an instruction level.
+
+    Larger planes are faster in rows of tiles: those that leave the caches (as far as FAR in
+    common.pxi says), if the widest vectors walk and the first cache holds what 64 rows of a few of
+    them meet, 36 KiB. Found at 50 x 50 to 1400 x 1400; the bits of Y are the same.
+    """
+    if level != "v4":
+        return 200 * 2**10
+    return 7 * 2**20 if _cpu.L1_CACHE >= 48 * 2**10 else 2**20
+
+
 @kept
 def walks_plane(problem: Problem, direction: str) -> bool:
     """Whether Y or dX of one plane is made as of a layer: 3 x 3 filters, in reach of caches."""
+    itemsize = max(np.dtype(problem.dtype).itemsize, 4)
     return (
         problem.plane
         and direction != "weight"
         and problem.algorithm in ("auto", "direct")
-        and problem.height * problem.width <= WALKED
+        and problem.height * problem.width * itemsize <= _door.walked_bytes()
         and problem.a == 3
         and walks_columns(problem, direction)
     )

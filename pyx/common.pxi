@@ -1,7 +1,7 @@
 # Small arithmetic that kernels share, and what stands outside X.
 
 cdef enum:
-    FAR = 1 << 23  # bytes of an array from which on it does not stay in the caches
+    FAR = 7 << 20  # bytes of an array from which on it does not stay in the caches
 
 
 cdef inline Py_ssize_t parts_in(Py_ssize_t count, Py_ssize_t size) noexcept nogil:

@@ -8,11 +8,18 @@
 # goes over groups of filter rows, which are summed apart (a sequential sum over a large filter
 # loses digits), then q, then p (over p, then q of 3 x 3 taps, which all stay in registers), the
 # same for every element, wherever it lies in a tile.
-# Rows of zeros are skipped. A Y that leaves no room for X in caches goes past them where its rows
-# lie alike in their cache lines. `correlate_rows.pxi` has the rows of tiles.
+# Rows of zeros are skipped. `correlate_rows.pxi` has the rows of tiles, `correlate_streams.pxi`
+# those that go past the caches.
 
 cdef enum:
     SIDE = 3  # of a filter whose taps all stay in registers, where there are enough
+
+
+cdef struct Slide:
+    # Rows of Y of which the lines of the cache begin at any lane of a vector, and which go past it.
+    vec before[MR]  # the last vectors, whose lines are not full
+    bint first  # whether there are none
+    bint whole  # whether vectors are lines
 
 
 cdef struct Strip:
@@ -27,7 +34,8 @@ cdef struct Strip:
     Py_ssize_t x_step, y_step  # from a left to a right vector, in `tiles_apart`
     int live  # rows of the tile that are rows of Y
     bint far  # whether X and Y leave the caches
-    bint streams  # whether aligned tiles of Y go past them
+    bint streams  # whether Y goes past them, of rows that lie alike
+    Slide *slide  # of a tile that does, or NULL
     real bias
 
 
@@ -186,18 +194,48 @@ cdef inline void join_tile(
 
 
 cdef inline void put_tile(
-    real *y, const vec *acc, int live, int nv, Py_ssize_t y_pitch, Py_ssize_t y_step, bint streams
+    real *y, const vec *acc, int live, int nv, Py_ssize_t y_pitch, Py_ssize_t y_step
 ) noexcept nogil:
     cdef int t, v
-    streams = streams and y_step == LANES and is_aligned(y)
     for t in range(MR):
         if t < live:
             for v in range(nv):
-                if streams:
-                    stream(y + v * y_step, acc[t * NV + v])
-                else:
-                    store(y + v * y_step, acc[t * NV + v])
+                store(y + v * y_step, acc[t * NV + v])
             y = after(y, y_pitch)
+
+
+cdef inline int before_line(const real *y) noexcept nogil:
+    """How many elements there are before the next line of the cache, or part of it: 1 to LANES."""
+    return <int> (LANES - <size_t> y // sizeof(real) % LANES)
+
+
+cdef inline void put_lines(
+    real *y, const vec *acc, Slide *slide, int nv, Py_ssize_t y_pitch
+) noexcept nogil:
+    """The lines that a tile fills, past the caches, and what is in front of the first."""
+    cdef int t, v, begin
+    cdef real *line
+    cdef vec places
+    if slide.whole or not SLIDES:
+        for t in range(MR):
+            for v in range(nv):
+                stream(y + v * LANES, acc[t * NV + v])
+            y = after(y, y_pitch)
+        return
+    for t in range(MR):
+        begin = before_line(y)
+        places = places_from(begin)
+        line = y + begin - LANES
+        if slide.first:
+            store_some(y, acc[t * NV], begin)
+        else:
+            stream(line, part_of_two(slide.before[t], acc[t * NV], places))
+        for v in range(1, nv):
+            line += LANES
+            stream(line, part_of_two(acc[t * NV + v - 1], acc[t * NV + v], places))
+        slide.before[t] = acc[t * NV + nv - 1]
+        y = after(y, y_pitch)
+    slide.first = False
 
 
 cdef inline void fetch_next(const Rows *x, Py_ssize_t a, int nv, Py_ssize_t step) noexcept nogil:
@@ -236,7 +274,10 @@ cdef inline Py_ssize_t tiles(
             fetch_next(&rows, s.a, nv, LANES)
         if s.joins:
             join_tile(y + rows.j, acc, MR if alike else s.live, nv, y_pitch, y_step)
-        put_tile(y + rows.j, acc, MR if alike else s.live, nv, y_pitch, y_step, s.streams)
+        if STREAMS and alike and y_step == LANES and s.slide != NULL:
+            put_lines(y + rows.j, acc, s.slide, nv, y_pitch)
+        else:
+            put_tile(y + rows.j, acc, MR if alike else s.live, nv, y_pitch, y_step)
         rows.j += step
         if alike:
             rows.first += step
@@ -266,7 +307,10 @@ cdef inline Py_ssize_t tiles_of_nine(
         meet_nine(acc, tap, &rows, 2, x_step, True)
         if s.far:
             fetch_next(&rows, SIDE, 2, x_step)
-        put_tile(y + j, acc, MR, 2, y_pitch, y_step, s.streams)
+        if STREAMS and y_step == LANES and s.slide != NULL:
+            put_lines(y + j, acc, s.slide, 2, y_pitch)
+        else:
+            put_tile(y + j, acc, MR, 2, y_pitch, y_step)
         j += step
     return j
 

@@ -7,7 +7,6 @@
 # rows of its own.
 
 cdef enum:
-    PADDED = 64  # columns of Y on either side that are read from copies; if more, then all are
     WHOLE = 160  # columns of Y of a plane up to which reading all of them from copies is faster
     BYTES_OF_X = 1 << 18  # of such a copy, for it to stay in L2
 
@@ -53,6 +52,7 @@ cdef struct Memory:
     const real **copies
     real *padded
     real *bounce  # MR x NV vectors
+    real *kept  # of MR rows that go past the caches
     real *made  # a row of tiles, for a Y of a narrower type
     real *w
 
@@ -86,7 +86,9 @@ cdef Layout lay_out(Plane *p) noexcept nogil:
     cut.padded = (p.band + p.a - 1) * cut.pitch
     cut.bytes = aligned(
         2 * cut.rows * sizeof(void *)
-        + sizeof(real) * (cut.padded + MR * (NV * LANES + cut.made) + LANES + p.a * p.b * SPREAD)
+        + sizeof(real) * (
+            cut.padded + MR * (NV * LANES + STREAMED + cut.made) + LANES + p.a * p.b * SPREAD
+        )
     )
     return cut
 
@@ -97,7 +99,8 @@ cdef Memory memory_at(const Layout *cut, char *scratch) noexcept nogil:
     memory.copies = memory.rows + cut.rows
     memory.padded = <real *> (memory.copies + cut.rows)
     memory.bounce = memory.padded + cut.padded + LANES
-    memory.made = memory.bounce + MR * NV * LANES
+    memory.kept = memory.bounce + MR * NV * LANES
+    memory.made = memory.kept + MR * STREAMED
     memory.w = memory.made + MR * cut.made
     return memory
 
@@ -132,6 +135,7 @@ cdef void band_in_place(
     """
     cdef real *y = s.y
     cdef Py_ssize_t strip, tile, i, begin, end, columns = cut.edge * LANES
+    cdef Py_ssize_t width = p.ow if s.streams else p.strip
     cdef Py_ssize_t first = columns - <Py_ssize_t> (<size_t> (y + columns) // sizeof(real) % LANES)
     if first < cut.outside:
         first = columns
@@ -139,14 +143,19 @@ cdef void band_in_place(
     s.y_step = p.ow - columns
     if columns > 0:
         copy_edges(p, cut, memory, rows + p.a - 1)
-    for strip in range(max(parts_in(p.ow - columns - first, p.strip), <Py_ssize_t> 1)):
-        begin = first - p.left + strip * p.strip
-        end = min(begin + p.strip, p.ow - columns - p.left)
+    for strip in range(max(parts_in(p.ow - columns - first, width), <Py_ssize_t> 1)):
+        begin = first - p.left + strip * width
+        end = min(begin + width, p.ow - columns - p.left)
         for tile in range(parts_in(rows, MR)):
             i = tile * MR
             s.live = min(rows - i, <Py_ssize_t> MR)
             set_rows(s, memory.rows + i, p.x_pitch)
             s.y = y + i * s.y_pitch + p.left
+            if s.streams and s.alike:
+                stream_tiles(
+                    s, memory.copies + i, cut.pitch, -p.left, p.ow, columns, memory.kept
+                )
+                continue
             interior(s, begin, end)
             if strip == 0 and columns > 0:
                 set_rows(s, memory.copies + i, cut.pitch)
@@ -188,7 +197,6 @@ cdef void band_from_copies(
     cdef real *y = s.y
     cdef bint narrow = p.y_kind != AS_IT_IS
     cdef Py_ssize_t chunk, tile, begin, columns, whole, begin_last, low, j, k, met = rows + p.a - 1
-    cdef Py_ssize_t lead
     cdef real *to
     for k in range(met + MR):
         memory.copies[k] = NULL
@@ -197,12 +205,9 @@ cdef void band_from_copies(
         columns = min(p.ow - begin, cut.chunk)
         low = max(p.left - begin, <Py_ssize_t> 0)  # in front of X, whose copy is aligned
         to = memory.padded + vectors_in(low) * LANES - low
-        lead = 0  # the first column of tiles that may stream
-        if s.streams and columns >= 2 * LANES:
-            lead = LANES - 1 - <Py_ssize_t> ((<size_t> (y + begin) // sizeof(real) - 1) % LANES)
-        k = vectors_in(columns - lead)
+        k = vectors_in(columns)
         whole = k * LANES if narrow else columns  # what is not Y may be written past the end
-        begin_last = lead + (k - last_vectors(k)) * LANES
+        begin_last = (k - last_vectors(k)) * LANES
         copy_or_convert(
             p, to, cut.pitch, memory.copies, memory.rows, met, begin - p.left, columns + p.b - 1
         )
@@ -210,12 +215,13 @@ cdef void band_from_copies(
             s.live = min(rows - tile * MR, <Py_ssize_t> MR)
             set_rows(s, memory.copies + tile * MR, cut.pitch)
             s.y = memory.made if narrow else y + tile * MR * s.y_pitch + begin
+            if s.streams and s.alike and columns > NV * LANES:
+                stream_tiles(s, NULL, 0, 0, columns, 0, memory.kept)
+                continue
             last_tile(p, s, begin_last, whole - begin_last, y_end, memory.bounce)
-            j = make_tiles(s, NV, lead, begin_last)
+            j = make_tiles(s, NV, 0, begin_last)
             if j < begin_last:
                 make_tiles(s, (begin_last - j) // LANES, j, begin_last)
-            if lead > 0:  # overlaps them
-                make_tiles(s, 1, 0, LANES)
             if narrow:
                 for k in range(s.live):
                     deliver(p, i + tile * MR + k, begin, s.y + k * s.y_pitch, columns)
@@ -243,7 +249,12 @@ cdef void correlate_rows(
     s.y_pitch = p.y_pitch if p.y_kind == AS_IT_IS else cut.made
     # What a group of filter rows joins is read again.
     s.far = is_far(p)
-    s.streams = s.far and p.y_kind == AS_IT_IS and p.y_pitch % LANES == 0 and p.a <= GROUP
+    s.streams = (
+        STREAMS and s.far and p.y_kind == AS_IT_IS and p.a <= GROUP
+        and <size_t> p.y % sizeof(real) == 0
+        and (SLIDES or rows_are_vectors(<const real *> p.y, p.y_pitch))
+    )
+    s.slide = NULL
     for band in range(parts_in(last - first, p.band)):
         i = first + band * p.band
         rows = min(p.band, last - i)

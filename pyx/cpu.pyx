@@ -16,8 +16,10 @@ cdef extern from *:
     #include <unistd.h>
     #endif
     #ifdef _SC_LEVEL2_CACHE_SIZE
+    static long l1_cache(void) { return sysconf(_SC_LEVEL1_DCACHE_SIZE); }
     static long l2_cache(void) { return sysconf(_SC_LEVEL2_CACHE_SIZE); }
     #else
+    static long l1_cache(void) { return 0; }
     static long l2_cache(void) { return 0; }
     #endif
     #ifdef _OPENMP
@@ -27,6 +29,7 @@ cdef extern from *:
     #endif
     """
     bint runs(int level)
+    long l1_cache()
     long l2_cache()
     const int openmp
 
@@ -37,4 +40,6 @@ def supported():
 
 
 OPENMP = openmp
-L2_CACHE = max(l2_cache(), 0)  # bytes of one core; 0 where the system does not tell
+# Bytes of the caches of one core; 0 where the system does not tell.
+L1_CACHE = max(l1_cache(), 0)
+L2_CACHE = max(l2_cache(), 0)

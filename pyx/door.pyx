@@ -55,15 +55,17 @@ cdef unsigned long pool_owner = 0
 cdef double POOL_FLOPS = 1e8
 cdef double small_flops = 0  # up to here, and up to so many rows, a problem is not planned
 cdef Py_ssize_t small_rows = 0
-cdef Py_ssize_t walked = 0  # elements of a plane that filters of 3 x 3 walk down, at most
+cdef Py_ssize_t most_walked = 0  # bytes of a plane that filters of 3 x 3 walk down
 cdef object planner = None
 
 
 def connect(
-    list kernels, list layers, fft, double flops, Py_ssize_t rows, Py_ssize_t elements, plan
+    list kernels, list layers, fft, double flops, Py_ssize_t rows, Py_ssize_t walked, plan
 ):
-    """Take the kernels of each element type, what a small problem is, and the planner of others."""
-    global fft_kernel, small_flops, small_rows, walked, planner
+    """Take the kernels of each element type, what a small problem is, how many bytes of a plane are
+    walked down, and the planner of others.
+    """
+    global fft_kernel, small_flops, small_rows, most_walked, planner
     for element in range(<int> ELEMENTS):
         tables[element] = <const Kernels *> PyCapsule_GetPointer(kernels[element], "conv2d.kernels")
     for element in range(<int> ELEMENTS_OF_LAYERS):
@@ -74,8 +76,13 @@ def connect(
     small_flops = flops
     small_rows = rows
     kept_calls.clear()
-    walked = elements
+    most_walked = walked
     planner = plan
+
+
+def walked_bytes():
+    """Bytes of a plane that filters of 3 x 3 walk down, at most."""
+    return most_walked
 
 
 # ---------------------------------------------------------------- threads
@@ -549,7 +556,8 @@ cdef bint walk_same(Plane *p, int kind, bint reverse, int threads) except -1:
     cdef Gradients *g = &task.gradients
     cdef Layer *layer = &g.layers[0]
     cdef object algorithm
-    if p.a != 3 or p.b != 3 or p.oh * p.ow > walked:
+    cdef int itemsize = 4 if kind == cnp.NPY_FLOAT32 else 8
+    if p.a != 3 or p.b != 3 or p.oh * p.ow * itemsize > most_walked:
         return False
     layer.band = 64
     layer.threads = 1

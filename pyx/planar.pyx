@@ -22,7 +22,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD, FAST_PRODUCTS
+        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD, FAST_PRODUCTS, STREAMS, SLIDES
         MR "PLANE_ROWS"
         NV "PLANE_VECTORS"
         GROUP "PLANE_TAPS"
@@ -32,7 +32,9 @@ cdef extern from "simd.h" nogil:
     void store(real *, vec)
     void stream(real *, vec)
     void end_streams()
-    bint is_aligned(const real *)
+    vec places_from(int)
+    vec part_of_two(vec, vec, vec)
+    void store_some(real *, vec, int)
     vec splat(real)
     vec spread(const real *)
     vec add_product(vec, vec, vec)
@@ -339,6 +341,7 @@ cdef total row_dot(const real *x, const real *y, Py_ssize_t count) noexcept nogi
 
 
 include "correlate.pxi"
+include "correlate_streams.pxi"
 include "correlate_rows.pxi"
 include "plane_sum.pxi"
 include "weight.pxi"

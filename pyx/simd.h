@@ -308,21 +308,33 @@ static inline void to_halves(uint16_t *p, vec v)
 #endif
 static inline void store(real *p, vec v) { *(vec *)p = v; }
 /* To an aligned place past the caches, where its line is not read first; other threads see such
-   stores in order only after `end_streams`. */
+   stores in order only after `end_streams`. Of narrow vectors that spares nothing. */
+#if defined(__AVX__) && CONV2D_ELEMENT != 4
+enum { STREAMS = 1 };
 #if defined(__AVX512F__)
 static inline void stream(real *p, vec v) { _mm512_stream_si512((__m512i *)p, (__m512i)v); }
-#elif defined(__AVX__)
-static inline void stream(real *p, vec v) { _mm256_stream_si256((__m256i *)p, (__m256i)v); }
-#elif defined(__SSE2__)
-static inline void stream(real *p, vec v) { _mm_stream_si128((__m128i *)p, (__m128i)v); }
 #else
-static inline void stream(real *p, vec v) { store(p, v); }
+static inline void stream(real *p, vec v) { _mm256_stream_si256((__m256i *)p, (__m256i)v); }
 #endif
-static inline int is_aligned(const real *p) { return (uintptr_t)p % sizeof(vec) == 0; }
-#if defined(__SSE2__)
 static inline void end_streams(void) { _mm_sfence(); }
 #else
+enum { STREAMS = 0 };
+static inline void stream(real *p, vec v) { store(p, v); } /* neither is ever used */
 static inline void end_streams(void) {}
+#endif
+/* A vector from two, from lane n of the first on: one instruction of the widest vectors alone. */
+#if defined(__AVX512F__) && CONV2D_ELEMENT != 4
+enum { SLIDES = 1 };
+#if LANE_COUNT == 16
+static inline vec places_from(int n) { return (vec)((lanes){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + n); }
+#else
+static inline vec places_from(int n) { return (vec)((lanes){0, 1, 2, 3, 4, 5, 6, 7} + n); }
+#endif
+static inline vec part_of_two(vec first, vec next, vec places) { return __builtin_shuffle(first, next, (lanes)places); }
+#else
+enum { SLIDES = 0 };
+static inline vec places_from(int n) { return splat((real)n); } /* neither is ever used */
+static inline vec part_of_two(vec first, vec next, vec places) { return (void)next, (void)places, first; }
 #endif
 #if CONV2D_ELEMENT == 4 || !defined(__AVX512F__) || !defined(__BMI2__)
 static inline vec load_some(const real *p, int n)
@@ -332,6 +344,14 @@ static inline vec load_some(const real *p, int n)
     for (i = 0; i < n; i++)
         lane[i] = p[i];
     return *(const vec *)lane;
+}
+static inline void store_some(real *p, vec v, int n)
+{
+    real lane[sizeof(vec) / sizeof(real)];
+    int i;
+    *(vec *)lane = v;
+    for (i = 0; i < n; i++)
+        p[i] = lane[i];
 }
 #endif
 #if CONV2D_ELEMENT != 4
@@ -401,14 +421,6 @@ static inline void gather_some(real *to, const real *from, int n)
     int i;
     for (i = 0; i < n; i++)
         to[i] = from[2 * i];
-}
-static inline void store_some(real *p, vec v, int n)
-{
-    real lane[sizeof(vec) / sizeof(real)];
-    int i;
-    *(vec *)lane = v;
-    for (i = 0; i < n; i++)
-        p[i] = lane[i];
 }
 static inline void store_apart(real *p, vec v, int n)
 {
