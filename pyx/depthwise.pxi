@@ -98,7 +98,7 @@ cdef int weight_set(const PlaneSet *planes) noexcept nogil:
     cdef Py_ssize_t bands, items, item, k, thread, taps = set.plane.a * set.plane.b
     cdef size_t sums, bytes
     cdef char *memory
-    set.plane.band = parts_in(min(set.plane.band, set.plane.oh), RS) * RS
+    set.plane.band = whole_band(&set.plane)
     set.plane.strip = vectors_in(set.plane.strip) * LANES
     bands = max(min(parts_in(IMAGE_BANDS, set.channels), set.images), <Py_ssize_t> 1)
     items = bands * set.channels

@@ -22,7 +22,8 @@ cdef extern from "simd.h" nogil:
     ctypedef double total
     ctypedef float vec
     enum:
-        LANES, RS, TAP_ROWS, TAPS, PRODUCTS, SPREAD, FAST_PRODUCTS, STREAMS, SLIDES
+        LANES, RS, TALL_RS, TAP_ROWS, TAPS, PRODUCTS, MOST_PRODUCTS, SPREAD
+        FAST_PRODUCTS, STREAMS, SLIDES
         MR "PLANE_ROWS"
         NV "PLANE_VECTORS"
         GROUP "PLANE_TAPS"

@@ -444,12 +444,15 @@ static inline real flag(int set)
 /* Register tiles. Layers: MR rows x NV vectors of accumulators, NV vectors of the source, one tap: 24 + 4 + 1
    of 32 registers, or 12 + 2 + 1 of 16. Y of a plane: PLANE_ROWS x PLANE_VECTORS, as many vectors of X, a
    column of PLANE_TAPS, the bias: 18 + 3 + 9 + 1, or 8 + 2 + 5. dW: up to PRODUCTS taps of accumulators,
-   TAP_ROWS rows and TAPS columns of them at most, RS vectors of dY, one of X: 21 + 8 + 1, or 9 + 4 + 1; tall
-   ones load least. TAPS x TAPS are met by half as many vectors of dY if they are more: 25 + 4 + 1. */
+   TAP_ROWS rows and TAPS columns of them at most, RS vectors of dY (TALL_RS with more than three rows of
+   taps), one of X: 21 + 8 + 1, or 9 + 4 + 1 and 12 + 3 + 1; tall ones load least. TAPS x TAPS are met by half
+   as many vectors of dY if they are more: 25 + 4 + 1. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { NV = 4, PLANE_ROWS = 6, PLANE_VECTORS = 3, PLANE_TAPS = 9, TAP_ROWS = 7, TAPS = 5, PRODUCTS = 21, RS = 8 };
+enum { NV = 4, PLANE_ROWS = 6, PLANE_VECTORS = 3, PLANE_TAPS = 9 };
+enum { TAP_ROWS = 7, TAPS = 5, PRODUCTS = 21, MOST_PRODUCTS = TAPS * TAPS, RS = 8, TALL_RS = 8 };
 #else
-enum { NV = 2, PLANE_ROWS = 4, PLANE_VECTORS = 2, PLANE_TAPS = 5, TAP_ROWS = 3, TAPS = 3, PRODUCTS = 9, RS = 4 };
+enum { NV = 2, PLANE_ROWS = 4, PLANE_VECTORS = 2, PLANE_TAPS = 5 };
+enum { TAP_ROWS = 5, TAPS = 3, PRODUCTS = 12, MOST_PRODUCTS = PRODUCTS, RS = 4, TALL_RS = 3 };
 #endif
 enum { LANES = sizeof(vec) / sizeof(real), MR = 6, FLOATS = CONV2D_ELEMENT < 2 };
 /* Whether products are so fast that looking up where each row is would be felt, and that vectors are shifted

@@ -17,7 +17,6 @@ cdef enum:
     FLUSH = 64
     ROWS = 64  # rows of Y at a time
     CHUNK = 128  # columns of a padded copy
-    MOST_PRODUCTS = TAPS * TAPS  # in a tile, more than PRODUCTS if it is square
     WORTH_A_COPY = 36  # taps that an element of a copy meets, in tiles higher than a low step
     LOW = 3  # rows of Y a step where rows lie a multiple of a page apart
     LOW_TAP_ROWS = 5
@@ -68,7 +67,7 @@ cdef inline void taps(
     cdef const real *row
     cdef const real *at_y = c.y
     cdef const real *at_x = c.x
-    if pt > TAP_ROWS or qt > TAPS:  # constants; such are never called
+    if pt > TAP_ROWS or qt > TAPS or pt * qt > MOST_PRODUCTS:  # constants; never called
         return
     group = max(FLUSH * LANES // c.count, <Py_ssize_t> 1)
     while step < c.steps:
@@ -173,52 +172,52 @@ cdef void taps_3x5(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 3, 5, RS, False)
 
 cdef void taps_4x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 1, RS, False)
+    taps(c, sums, 4, 1, TALL_RS, False)
 
 cdef void taps_4x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 2, RS, False)
+    taps(c, sums, 4, 2, TALL_RS, False)
 
 cdef void taps_4x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 3, RS, False)
+    taps(c, sums, 4, 3, TALL_RS, False)
 
 cdef void taps_4x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 4, RS, False)
+    taps(c, sums, 4, 4, TALL_RS, False)
 
 cdef void taps_4x5(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 4, 5, RS, False)
+    taps(c, sums, 4, 5, TALL_RS, False)
 
 cdef void taps_5x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 1, RS, False)
+    taps(c, sums, 5, 1, TALL_RS, False)
 
 cdef void taps_5x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 2, RS, False)
+    taps(c, sums, 5, 2, TALL_RS, False)
 
 cdef void taps_5x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 3, RS, False)
+    taps(c, sums, 5, 3, TALL_RS, False)
 
 cdef void taps_5x4(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 5, 4, RS, False)
+    taps(c, sums, 5, 4, TALL_RS, False)
 
 cdef void taps_5x5(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 5, 5, RS // 2, False)
 
 cdef void taps_6x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 6, 1, RS, False)
+    taps(c, sums, 6, 1, TALL_RS, False)
 
 cdef void taps_6x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 6, 2, RS, False)
+    taps(c, sums, 6, 2, TALL_RS, False)
 
 cdef void taps_6x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 6, 3, RS, False)
+    taps(c, sums, 6, 3, TALL_RS, False)
 
 cdef void taps_7x1(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 7, 1, RS, False)
+    taps(c, sums, 7, 1, TALL_RS, False)
 
 cdef void taps_7x2(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 7, 2, RS, False)
+    taps(c, sums, 7, 2, TALL_RS, False)
 
 cdef void taps_7x3(const Columns *c, total *sums) noexcept nogil:
-    taps(c, sums, 7, 3, RS, False)
+    taps(c, sums, 7, 3, TALL_RS, False)
 
 cdef void low_taps_3x1(const Columns *c, total *sums) noexcept nogil:
     taps(c, sums, 3, 1, LOW, False)
@@ -339,7 +338,20 @@ cdef inline int rows_of_y(const Plane *p, int pt, bint low) noexcept nogil:
     """Rows of Y a step, of the functions above."""
     if low and pt > 2:
         return LOW
-    return RS // 2 if TAPS == 5 and is_square(p, pt) else RS
+    if TAPS == 5 and is_square(p, pt):
+        return RS // 2
+    return TALL_RS if pt > 3 else RS
+
+
+cdef inline Py_ssize_t whole_band(const Plane *p) noexcept nogil:
+    """The rows of a band: as the plan says, but whole steps of each part of the filter's rows."""
+    cdef Py_ssize_t parts = parts_of_rows(p)
+    cdef bint low = is_low(p)
+    cdef Py_ssize_t rows = rows_of_y(p, <int> (p.a // parts), low)
+    cdef Py_ssize_t most = rows_of_y(p, <int> parts_in(p.a, parts), low)
+    if most != rows:
+        rows *= most
+    return parts_in(min(p.band, p.oh), rows) * rows
 
 
 cdef struct WeightMemory:
@@ -681,15 +693,14 @@ cdef void put_exactly(const Plane *p, Py_ssize_t k, Py_ssize_t q) noexcept nogil
 
 cdef int weight(const Plane *plane) noexcept nogil:
     cdef Plane p = plane[0]
-    cdef Py_ssize_t thread, k, band, bands, rows
+    cdef Py_ssize_t thread, k, band, bands
     cdef size_t bytes, sums_bytes
     cdef char *memory
     cdef total *sums
     cdef total *sums_of_y = NULL
     cdef char *scratch
     cdef total s
-    rows = rows_of_y(&p, <int> (p.a // parts_of_rows(&p)), is_low(&p))
-    p.band = parts_in(min(p.band, p.oh), rows) * rows  # whole steps
+    p.band = whole_band(&p)
     p.strip = vectors_in(p.strip) * LANES
     bands = parts_in(p.oh, p.band)
     bytes = weight_bytes(&p)

@@ -16,7 +16,7 @@ VECTORS = {"v4": 4, "v3": 2, "v2": 2}  # of a tile of a layer, in each of its si
 # Rows and vectors of a tile of Y of a plane, and taps of a column that are in registers.
 TILE = {"v4": (6, 3, 9), "v3": (4, 2, 5), "v2": (4, 2, 5)}
 # Columns of a tile of dW by its rows.
-TAPS = {"v4": (5, 5, 5, 5, 5, 3, 3), "v3": (3, 3, 3), "v2": (3, 3, 3)}
+TAPS = {"v4": (5, 5, 5, 5, 5, 3, 3), "v3": (3, 3, 3, 3, 2), "v2": (3, 3, 3, 3, 2)}
 LEVELS = [level for level in BUILT if level in REGISTERS]
 pytestmark = [
     UNSANITIZED,
@@ -135,21 +135,24 @@ def test_tiles_of_nine(name, element):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
 def test_tiles_of_dw(element, level):
-    """Each function has one inner loop, of a product for each tap and row of a step."""
+    """Each function has one inner loop, of a product for each tap and row of a step.
+
+    It needs no stack, but where 12 sums leave no register of 16 to move anything through.
+    """
     for p, columns in enumerate(TAPS[level], start=1):
         for q in range(1, columns + 1):
             total, loops = hot_loops(f"taps_{p}x{q}", element, level)
-            rows = 8 if level == "v4" and p * q < 25 else 4
+            rows = (8 if p * q < 25 else 4) if level == "v4" else 4 if p <= 3 else 3
             assert [count for count, _ in loops] == [total] == [rows * p * q]
-            assert loops[0][1] == 0
+            assert loops[0][1] <= (6 if level != "v4" and p * q == 12 else 0)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("element", ["f32", "f64"])
 def test_low_tiles_of_dw(element, level):
-    """The same with fewer rows of Y a step."""
-    for p in 3, 4, 5:
-        for q in range(1, TAPS[level][p - 1] + 1) if p <= len(TAPS[level]) else ():
+    """The same with fewer rows of Y a step, where tall tiles do not have as few anyway."""
+    for p in (3, 4, 5) if level == "v4" else (3,):
+        for q in range(1, TAPS[level][p - 1] + 1):
             total, loops = hot_loops(f"low_taps_{p}x{q}", element, level)
             assert [count for count, _ in loops] == [total] == [3 * p * q]
             assert loops[0][1] == 0
@@ -160,7 +163,7 @@ def test_low_tiles_of_dw(element, level):
 def test_edges_of_dw(element, level):
     """The tiles of square filters with masks, of which gcc 12 keeps some on the stack."""
     for side in 3, 5:
-        if side > len(TAPS[level]):
+        if side > TAPS[level][side - 1]:
             continue
         rows = 8 if level == "v4" and side == 3 else 4
         for name, count in ((f"edge_{side}x{side}", rows), (f"low_edge_{side}x{side}", 3)):
