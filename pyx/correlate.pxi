@@ -361,14 +361,13 @@ TILES[2][:] = [nine_tiles_apart, tiles_1, tiles_2, nine_tiles]
 
 cdef inline void set_rows(Strip *s, const real **rows, Py_ssize_t pitch) noexcept nogil:
     """The rows that a tile meets, most often `pitch` apart."""
-    cdef Py_ssize_t r
+    cdef Py_ssize_t r = 1
     s.rows = rows
     s.x_pitch = pitch
     s.alike = rows[0] != NULL
-    for r in range(1, MR + s.a - 1):
-        if rows[r] != rows[r - 1] + pitch:
-            s.alike = False
-            return
+    while s.alike and r < MR + s.a - 1:
+        s.alike = rows[r] == rows[r - 1] + pitch
+        r += 1
 
 
 cdef inline Py_ssize_t make_tiles(
