@@ -42,9 +42,11 @@ def test_new_results(level, shape, taps):
     assert y.nbytes >= 7 << 20
     for threads in (1, 3):
         np.testing.assert_array_equal(conv2d.conv2d(x, w, num_threads=threads), y)
-    dx = conv2d.conv2d_input(shape, w[::-1, ::-1], x)
+    inside = conv2d.conv2d(x, w, padding=0)  # nothing is read from copies but what is narrow
+    top, left = (taps[0] - 1) // 2, (taps[1] - 1) // 2
+    np.testing.assert_array_equal(inside, y[top:, left:][: inside.shape[0], : inside.shape[1]])
     if taps[0] % 2 and taps[1] % 2:
-        np.testing.assert_array_equal(dx, y)
+        np.testing.assert_array_equal(conv2d.conv2d_input(shape, w[::-1, ::-1], x), y)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
