@@ -76,9 +76,9 @@ def kept(make: Planner) -> Planner:
 
 
 @kept
-def make_plan(problem: Problem, direction: str, threads: int) -> Plan:
+def make_plan(problem: Problem, direction: str, threads: int, placed: bool = False) -> Plan:
     """The plan for Y ("forward"), dX ("input") or dW ("weight"); its blocking ignores `threads`."""
-    if walks_plane(problem, direction):
+    if walks_plane(problem, direction, placed):
         walk = _plan_columns(problem, direction, threads)
         return Plan("columns", walk.band, problem.width, walk.threads)
     rows, columns = problem.x_shape if direction == "input" else problem.y_shape
@@ -143,11 +143,11 @@ def _cost(rows: int, columns: int, a: int, b: int, high: int, wide: int) -> floa
 def plan_same(
     height: int, width: int, a: int, b: int, dtype: str, direction: str, threads: int
 ) -> Plan:
-    """The plan of a plane with 'same' padding, for the fast road."""
+    """The plan of a plane with 'same' padding and a new result, for the fast road."""
     before, after = (a - 1) // 2, a // 2
     left, right = (b - 1) // 2, b // 2
     problem = Problem(height, width, a, b, before, after, left, right, "zeros", dtype)
-    return make_plan(problem, direction, threads)
+    return make_plan(problem, direction, threads, True)
 
 
 # In the order of the enum in pyx/kernels.pxd.
@@ -198,6 +198,8 @@ MANY_CHANNELS = 256  # of filters that see one pixel, for sums along rows of W
 COLUMN_ROWS = 64
 COLUMNS_WIDTH = 1024  # of planes that are walked down column by column
 WALKED_WIDTH = 1536  # of one plane by itself
+WALKED_BYTES = 2**20  # of one plane, whatever the caches are
+PAGE, NEAR_PAGE = 4096, 64  # bytes
 # Bytes of their rows at stride 1, where there are several planes: walks from row to row beyond that
 # are not foreseen where planes come from far away. Of 7 x 7 filters fewer, for which few registers
 # are slow (measured at 24 x 24 to 1000 x 1000).
@@ -263,18 +265,25 @@ def walked_bytes(level: str) -> int:
     """
     if level != "v4":
         return 200 * 2**10
-    return 7 * 2**20 if _cpu.L1_CACHE >= 48 * 2**10 else 2**20
+    return 7 * 2**20 if _cpu.L1_CACHE >= 48 * 2**10 else WALKED_BYTES
 
 
 @kept
-def walks_plane(problem: Problem, direction: str) -> bool:
-    """Whether Y or dX of one plane is made as of a layer: 3 x 3 filters, in reach of caches."""
-    itemsize = max(np.dtype(problem.dtype).itemsize, 4)
+def walks_plane(problem: Problem, direction: str, placed: bool = False) -> bool:
+    """Whether Y or dX of one plane is made as of a layer: 3 x 3 filters, in reach of caches.
+
+    Where rows lie a page apart, or nearly, stores hold up all loads below them if the result begins
+    at a bad place: if it is not known to be `placed` well, only small planes are walked down then.
+    """
+    row = problem.width * max(np.dtype(problem.dtype).itemsize, 4)
+    most = _door.walked_bytes()
+    if not placed and row > PAGE // 2 and (row + NEAR_PAGE) % PAGE <= 2 * NEAR_PAGE:
+        most = min(most, WALKED_BYTES)
     return (
         problem.plane
         and direction != "weight"
         and problem.algorithm in ("auto", "direct")
-        and problem.height * problem.width * itemsize <= _door.walked_bytes()
+        and problem.height * row <= most
         and problem.a == 3
         and walks_columns(problem, direction)
     )
